@@ -1,0 +1,39 @@
+# Each target is a function in tools/targets.py; tools/bootstrap.py makes the virtual environment it runs in.
+# For any make (3.81 too), in a folder with any name: paths here are relative.
+
+PYTHON ?= python3
+STACK ?= dev
+
+# A value reaches the tools through the environment, as it was typed: no shell, and no make, reads quotes or $ in it.
+# NAME and the like count only where they are given to make: an environment may have a NAME of its own.
+typed = $(if $(findstring command line,$(origin $(1))),$(value $(1)))
+export SLUICE_STACK := $(value STACK)
+export SLUICE_NAME := $(call typed,NAME)
+export SLUICE_SLOT := $(call typed,SLOT)
+export SLUICE_FILE := $(call typed,FILE)
+export SLUICE_SQL := $(call typed,SQL)
+unexport NAME SLOT FILE SQL
+
+targets = up preview refresh down stop status url send sql env logs test lint
+
+.PHONY: help $(targets)
+
+help: ## this list
+	@awk -F ' *## *' '/^[a-z]+:.*##/ { split($$1, target, ":"); printf "make %-8s %s\n", target[1], $$2 }' Makefile
+
+up: ## bring the stack up to what its config says, everything it needs included
+preview: ## show what `make up` would change
+refresh: ## compare the state with what is really there
+down: ## destroy the stack, and leave no process
+stop: ## stop the receiver and PostgreSQL, and keep everything
+status: ## integrations, endpoints, events; and what is down
+url: ## print a secret URL: NAME="Stitch Customer.io" [SLOT=primary]
+send: ## post sample deliveries: [FILE=one body a line] [NAME=…] [SLOT=…]
+sql: ## query the warehouse: SQL="select …"; without SQL, psql
+env: ## what plain `pulumi` needs in a shell: eval "$(make -s env)"
+logs: ## the last lines of the logs
+test: ## linters and all tests
+lint: ## linters only
+
+$(targets):
+	@$(PYTHON) tools/bootstrap.py $@

@@ -1,0 +1,35 @@
+"""The events that a Customer.io reporting webhook can be told to send.
+
+Source: Customer.io App API, OpenAPI document of 2026-09-17 (docs.customer.io/files/journeys-app.json), the
+`events` enum of POST /v1/reporting_webhooks, in the vendor's order. The list grows: add names here as they
+appear there. It limits what may be declared, never what is received: the receiver takes any event.
+"""
+
+EVENTS: tuple[str, ...] = tuple(
+    f"{channel}_{metric}"
+    for channel, metrics in (
+        ("customer", "subscribed unsubscribed subscription_preferences_changed"),
+        (
+            "email",
+            "drafted attempted sent delivered opened clicked converted bounced dropped deferred spammed "
+            "failed unsubscribed undeliverable",
+        ),
+        ("in_app", "drafted attempted sent opened clicked converted failed undeliverable"),
+        (
+            "push",
+            "drafted attempted sent delivered opened clicked converted bounced dropped failed undeliverable",
+        ),
+        ("slack", "drafted attempted sent clicked converted failed"),
+        (
+            "sms",
+            "drafted attempted sent delivered clicked converted bounced dropped failed undeliverable replied",
+        ),
+        (
+            "whatsapp",
+            "drafted attempted sent delivered opened clicked converted bounced dropped failed undeliverable "
+            "replied",
+        ),
+        ("webhook", "drafted attempted sent clicked converted failed undeliverable"),
+    )
+    for metric in metrics.split()
+)

@@ -1,0 +1,73 @@
+"""The embedded platform: PostgreSQL and the receiver on this machine, shared by a stack's integrations."""
+
+import pulumi
+from pulumi import Output, ResourceOptions
+
+from components.local import resources
+from components.platform import Endpoint
+from components.settings import IntegrationSettings, Settings
+from components.token import Token
+
+
+class LocalPlatform:
+    """A `Platform`. Starts PostgreSQL, unless `sluice:warehouseDsn` names another one, and the receiver."""
+
+    dsn: Output[str]
+    """Secret: the warehouse."""
+
+    url: Output[str]
+    """Where senders reach the receiver, without a path."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        if settings.warehouse_dsn is None:
+            self.dsn = resources.PostgresServer("postgres", port=settings.postgres_port).dsn
+        else:
+            self.dsn = Output.secret(settings.warehouse_dsn.get_secret_value())
+        self._receiver = resources.Receiver(
+            "receiver",
+            host="127.0.0.1",
+            port=settings.port,
+            warehouse_dsn=self.dsn,
+            public_url=settings.public_url,
+            spool_max_bytes=settings.spool_max_bytes,
+            keep_free_bytes=settings.keep_free_bytes,
+        )
+        self.url = self._receiver.url
+
+    def schema(self, integration: IntegrationSettings, *, parent: pulumi.Resource) -> pulumi.Resource:
+        return resources.PostgresSchema(
+            f"{integration.schema_name}-schema",
+            name=integration.schema_name,
+            display_name=integration.name,
+            source=integration.source,
+            loading=integration.loading,
+            adopt=integration.adopt,
+            destroy_data=self._settings.destroy_data,
+            dsn=self.dsn,
+            # Not for its making: a deleted schema waits for its spooled rows, so the loader must outlive it.
+            opts=ResourceOptions(parent=parent, depends_on=[self._receiver]),
+        )
+
+    def endpoint(
+        self,
+        integration: IntegrationSettings,
+        slot: str,
+        token: Token,
+        *,
+        schema: pulumi.Resource,
+        parent: pulumi.Resource,
+    ) -> Endpoint:
+        endpoint = resources.Endpoint(
+            f"{integration.schema_name}-endpoint-{slot}",
+            schema=integration.schema_name,
+            slot=slot,
+            token_hash=token.hash,
+            source=integration.source,
+            signed=integration.signed,
+            signing_keys=[key.get_secret_value() for key in self._settings.signing_keys(integration)],
+            drain=self._settings.drain,
+            opts=ResourceOptions(parent=parent, depends_on=[schema, self._receiver]),
+        )
+        url = Output.concat(self.url, "/v1/", integration.schema_name, "/", token.printed)
+        return Endpoint(url=url, resource=endpoint)

@@ -1,0 +1,546 @@
+"""A stack's config, checked before anything is made of it.
+
+Pure: text in, `Settings` out, or every mistake at once, each with its path, its value and what would be
+right. Shapes, types and the rules of one field are in the models. What takes two fields to see is in
+`_Rules`, which works on the sound parts of a config that has mistakes elsewhere, so that nobody meets their
+mistakes one by one. No secret's value is in any message or `repr`.
+"""
+
+import difflib
+import ipaddress
+import json
+import re
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
+from pydantic.alias_generators import to_camel
+
+from components import naming
+from components.customerio.events import EVENTS as CUSTOMERIO_EVENTS
+from receiver.token import PREFIX as TOKEN_PREFIX
+
+NAMESPACE = "sluice"
+MIB = 1024**2
+GIB = 1024**3
+
+EVENTS_BY_SOURCE: Mapping[str, tuple[str, ...]] = {"customerio": CUSTOMERIO_EVENTS}
+
+# What the rules know and this version can't do yet: by key, the value, and what to do instead.
+NOT_BUILT: Mapping[str, tuple[object, str]] = {
+    "platform": ("aws", "the AWS platform is not built yet in this version: use `local`"),
+    "connect": (
+        True,
+        "registering the webhook at Customer.io is not built yet in this version: use `false`, and paste the "
+        "endpoint's URL at Customer.io by hand",
+    ),
+}
+
+Location = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class Mistake:
+    path: str
+    """As `pulumi config --path` takes it: `sluice:integrations[1].events[0]`."""
+
+    value: str
+    """What the config has there, as JSON; empty where nothing is, or where a secret may be."""
+
+    problem: str
+    """What is wrong and what would be right."""
+
+    def __str__(self) -> str:
+        return f"{self.path}{f' = {self.value}' if self.value else ''}: {self.problem}"
+
+
+class SettingsError(Exception):
+    """A config with mistakes; `str()` lists them all, one a line."""
+
+    def __init__(self, mistakes: list[Mistake], *, stack: str) -> None:
+        count = "a mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
+        lines = [f"the config of stack {stack} has {count}; nothing was changed:", *map(str, mistakes)]
+        super().__init__("\n  - ".join(lines))
+        self.mistakes = mistakes
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(
+        strict=True, extra="forbid", frozen=True, alias_generator=to_camel, hide_input_in_errors=True
+    )
+
+
+class Tokens(_Model):
+    """The version of each slot's token. Adding 1 to a number rotates that slot."""
+
+    primary: int = Field(ge=1)
+    secondary: int | None = Field(None, ge=1)
+
+    @property
+    def by_slot(self) -> dict[str, int]:
+        slots = {"primary": self.primary, "secondary": self.secondary}
+        return {slot: version for slot, version in slots.items() if version is not None}
+
+
+def _patterns(events: object) -> object:
+    """`events: all` is short for the pattern that every event matches."""
+    if events == "all":
+        return ["*"]
+    if isinstance(events, str):
+        raise ValueError(f"must be `all` or a list, such as [{events}]")
+    return events
+
+
+class IntegrationSettings(_Model):
+    """One item of `sluice:integrations`."""
+
+    name: str
+    source: Literal["customerio"]
+    events: Annotated[list[str], BeforeValidator(_patterns)] = ["*"]
+    tokens: Tokens
+    active: Literal["primary", "secondary"] = "primary"
+    connect: bool = False
+    signed: bool = False
+    pinned_schema: str | None = Field(None, alias="schema")
+    loading: Literal["upsert", "append"] = "upsert"
+    adopt: bool = False
+
+    @property
+    def schema_name(self) -> str:
+        """The pinned schema, else the one that the display name gives."""
+        return self.pinned_schema or naming.schema_name(self.name)
+
+    @property
+    def event_names(self) -> list[str]:
+        """The events as names, in their source's order, with patterns expanded."""
+        known = EVENTS_BY_SOURCE[self.source]
+        return [event for event in known if any(fnmatchcase(event, pattern) for pattern in self.events)]
+
+    @field_validator("name")
+    @classmethod
+    def _is_printable(cls, name: str) -> str:
+        if not name.strip():
+            raise ValueError("must not be empty: it is what people call the integration")
+        if name != name.strip():
+            raise ValueError("must not start or end with a space")
+        if not name.isprintable():
+            raise ValueError("must be one line of plain text, with no control characters")
+        return name
+
+    @field_validator("events")
+    @classmethod
+    def _has_events(cls, events: list[str]) -> list[str]:
+        if not events:
+            raise ValueError("must name at least one event, or be `all`")
+        return events
+
+    @field_validator("pinned_schema")
+    @classmethod
+    def _can_be_a_schema(cls, schema: str | None) -> str | None:
+        return None if schema is None else naming.check(schema)
+
+
+class Credentials(_Model):
+    """The secrets of one schema's integration. Their keys in the config are not camelCase."""
+
+    model_config = ConfigDict(alias_generator=None)
+
+    app_api_key: SecretStr | None = None
+    signing_key: SecretStr | None = None
+    previous_signing_key: SecretStr | None = None
+
+    @field_validator("*")
+    @classmethod
+    def _is_one_word(cls, key: SecretStr | None) -> SecretStr | None:
+        if key is not None and not re.fullmatch(r"\S+", key.get_secret_value()):
+            raise ValueError("must not be empty, nor have a space or a line end in it or around it")
+        return key
+
+
+class Settings(_Model):
+    """A stack's whole config, valid. A field is named as its key in the config, in snake_case."""
+
+    platform: Literal["local", "aws"] = "local"
+    integrations: list[IntegrationSettings] = []
+    credentials: dict[str, Credentials] = {}
+    port: int = Field(8787, ge=1, le=65535)
+    postgres_port: int = Field(0, ge=0, le=65535)
+    public_url: str | None = None
+    warehouse_dsn: SecretStr | None = None
+    spool_max_bytes: int = Field(5 * GIB, ge=1 * MIB)
+    keep_free_bytes: int = Field(1 * GIB, ge=0)
+    drain: int = Field(30, ge=0, le=30)
+    destroy_data: bool = False
+
+    def signing_keys(self, integration: IntegrationSettings) -> list[SecretStr]:
+        """The keys that its deliveries may be signed with, two while one is changed; none if not `signed`."""
+        if not integration.signed:
+            return []
+        credentials = self.credentials[integration.schema_name]
+        keys = (credentials.signing_key, credentials.previous_signing_key)
+        return [key for key in keys if key is not None]
+
+    @field_validator("public_url")
+    @classmethod
+    def _is_an_address(cls, url: str | None) -> str | None:
+        if url is None:
+            return None
+        right = "must be an address such as https://hooks.example.com"
+        try:
+            parts = urlsplit(url)
+            host, _ = parts.hostname, parts.port
+        except ValueError:
+            raise ValueError(right) from None
+        if parts.scheme not in ("http", "https") or not host or not re.fullmatch(r"[!-~]+", url):
+            raise ValueError(right)
+        if re.search(r"[@?#]", url):
+            raise ValueError(f"{right}, with no user, query or fragment")
+        if TOKEN_PREFIX in url:
+            raise ValueError(f"{right}: the receiver's, not that of an endpoint with its token")
+        if parts.scheme == "http" and not _is_loopback(host):
+            raise ValueError("must start with https://, because the token is part of every URL")
+        return url.rstrip("/")
+
+    @field_validator("warehouse_dsn")
+    @classmethod
+    def _is_a_dsn(cls, dsn: SecretStr | None) -> SecretStr | None:
+        if dsn is not None and not re.fullmatch(r"postgres(ql)?://\S+", dsn.get_secret_value()):
+            raise ValueError("must be of the form postgresql://user:password@host:port/database")
+        return dsn
+
+
+def parse(
+    raw: Mapping[str, Any],
+    *,
+    stack: str,
+    secret_keys: Collection[str],
+    customerio_api: str = "https://api.customer.io",
+) -> Settings:
+    """Check a stack's config.
+
+    `raw`: decrypted values by key, without the namespace; as the engine hands them over (all as text, lists
+    and objects as JSON) or decoded already. `secret_keys`: the keys that the stack's file holds encrypted.
+    `customerio_api`: where webhooks are registered; a loopback one needs no public URL.
+    Raises SettingsError with every mistake, in the order of the fields above.
+    """
+    config = _Config(raw, stack=stack, secret_keys=secret_keys)
+    settings = None
+    try:
+        settings = Settings.model_validate(config.values)
+    except ValidationError as error:
+        for finding in error.errors(include_url=False, include_input=False):
+            config.wrong(finding["loc"], _problem(finding["type"], finding["loc"], finding))
+    _Rules(config, customerio_api).apply()
+    if settings is None or config.mistakes:
+        raise SettingsError(config.mistakes_in_order(), stack=stack)
+    return settings
+
+
+class _Config:
+    """A config under examination: its values by location, and the mistakes found so far."""
+
+    # What the engine hands over as plain text; everything else is text that stands for JSON.
+    _TEXT = frozenset({"platform", "publicUrl", "warehouseDsn"})
+    _SECRET = frozenset({"credentials", "warehouseDsn"})
+
+    def __init__(self, raw: Mapping[str, Any], *, stack: str, secret_keys: Collection[str]) -> None:
+        self.stack = stack
+        self.secret_keys = secret_keys
+        self.values = {
+            key: self._decoded(key, value)
+            for key, value in raw.items()
+            if not (key in self._TEXT and value == "")  # how Pulumi.yaml writes "none by default"
+        }
+        self._found: dict[Location, list[Mistake]] = {}
+
+    def _decoded(self, key: str, value: Any) -> Any:
+        if key in self._TEXT or not isinstance(value, str):
+            return value
+        try:
+            return json.loads(value)
+        except ValueError:
+            return value  # text that stands for nothing: the models say what should be there
+
+    def at(self, *location: str | int) -> Any:
+        """The value at a location, or None where nothing is."""
+        value: Any = self.values
+        for step in location:
+            try:
+                value = value[step]
+            except (KeyError, IndexError, TypeError):
+                return None
+        return value
+
+    def sound(self, *location: str | int) -> Any:
+        """The value at a location, or None where nothing is or where something in it is wrong."""
+        wrong = any(found[: len(location)] == location for found in self._found)
+        return None if wrong else self.at(*location)
+
+    @property
+    def mistakes(self) -> bool:
+        return bool(self._found)
+
+    def wrong(self, location: Location, problem: str) -> None:
+        mistake = Mistake(path(location), self._shown(location), problem)
+        self._found.setdefault(location, []).append(mistake)
+
+    def mistakes_in_order(self) -> list[Mistake]:
+        order = _keys(Settings)
+
+        def position(location: Location) -> tuple[int, int]:
+            key, *rest = location
+            index = rest[0] if rest and isinstance(rest[0], int) else -1
+            return order.index(str(key)) if key in order else len(order), index
+
+        return [found for location in sorted(self._found, key=position) for found in self._found[location]]
+
+    def command(self, *location: str | int) -> str:
+        """How to set a secret, as the person reading would type it."""
+        return f"pulumi config set --stack {self.stack} --secret --path '{path(location)}'"
+
+    def _shown(self, location: Location) -> str:
+        value = self.at(*location)
+        known = location[-1] in _keys(_model_at(location)) or isinstance(location[-1], int)
+        if value is None or not known or location[0] in self._SECRET or location[0] in self.secret_keys:
+            return ""  # the value of an unknown key may be a secret in the wrong place
+        text = json.dumps(value, ensure_ascii=False, default=str)
+        if TOKEN_PREFIX in text or "@" in text:
+            return ""  # a token pasted in, or a password in a URL
+        return text if len(text) <= 80 else text[:79] + "…"
+
+
+def path(location: Location) -> str:
+    """A location as `pulumi config --path` takes it."""
+    text = ""
+    for step in location:
+        if isinstance(step, int):
+            text += f"[{step}]"
+        elif re.fullmatch(r"\w+", step):
+            text += f".{step}" if text else step
+        else:
+            text += f"[{json.dumps(step, ensure_ascii=False)}]"
+    return f"{NAMESPACE}:{text}"
+
+
+def _keys(model: type[BaseModel]) -> list[str]:
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _model_at(location: Location) -> type[BaseModel]:
+    """The model that the last step of a location is a key of."""
+    match location:
+        case ("integrations", _, "tokens", *rest) if rest:
+            return Tokens
+        case ("integrations", _, *rest) if rest:
+            return IntegrationSettings
+        case ("credentials", _, *rest) if rest:
+            return Credentials
+        case _:
+            return Settings
+
+
+def _problem(kind: str, location: Location, finding: Mapping[str, Any]) -> str:
+    """One of pydantic's findings, in words for whoever wrote the config."""
+    limits = finding.get("ctx", {})
+    match kind:
+        case "extra_forbidden":
+            return f"unknown key{_nearest(str(location[-1]), _keys(_model_at(location)))}"
+        case "missing" if location[-1] in ("tokens", "primary"):
+            return "is missing: start with `tokens: {primary: 1}`"
+        case "missing":
+            return "is missing"
+        case "string_type":
+            return "must be text; a number or true and false need quotes to be text"
+        case "int_type" | "int_from_float":
+            return "must be a whole number"
+        case "bool_type":
+            return "must be true or false"
+        case "list_type":
+            return "must be a list"
+        case "dict_type" | "model_type":
+            return "must be an object, of `key: value` lines"
+        case "literal_error":
+            return f"must be {limits['expected'].replace(chr(39), '`')}"
+        case "greater_than_equal":
+            return f"must be {limits['ge']} or more"
+        case "less_than_equal":
+            return f"must be {limits['le']} or less"
+        case "value_error":
+            return str(limits["error"])
+        case _:
+            return str(finding["msg"])
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    known = list(known)
+    if close := difflib.get_close_matches(word, known, n=1):
+        return f"; did you mean `{close[0]}`?"
+    return f"; there are {', '.join(known)}" if 0 < len(known) <= 12 else ""
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+class _Rules:
+    """Everything that takes more than one field to see, or that only this version asks for."""
+
+    def __init__(self, config: _Config, customerio_api: str) -> None:
+        self._config = config
+        self._customerio_api = customerio_api
+        integrations = config.at("integrations")
+        self._places = range(len(integrations)) if isinstance(integrations, list) else range(0)
+        self._schemas: dict[int, str] = {}  # of the integrations that have a usable one, by place
+
+    def apply(self) -> None:
+        self._secrets_are_encrypted()
+        self._only_what_is_built()
+        for place in self._places:
+            self._schema_is_its_own(place)
+            self._events_exist(place)
+            self._active_slot_is_declared(place)
+        self._credentials_are_there()
+        self._credentials_belong_somewhere()
+        self._senders_can_reach_the_receiver()
+        self._ports_differ()
+
+    def _secrets_are_encrypted(self) -> None:
+        config = self._config
+        clear = (
+            "is stored in clear; take it out of the file, get a new one from its origin, and set that with "
+        )
+        if "warehouseDsn" in config.values and "warehouseDsn" not in config.secret_keys:
+            config.wrong(("warehouseDsn",), clear + config.command("warehouseDsn"))
+        if "credentials" not in config.secret_keys:
+            for schema, keys in _items(config.at("credentials")):
+                for key, _ in _items(keys):
+                    config.wrong(
+                        ("credentials", schema, key), clear + config.command("credentials", schema, key)
+                    )
+        if "integrations" in config.secret_keys:
+            where = config.command("credentials", "<schema>", "<key>")
+            config.wrong(("integrations",), f"has an encrypted value; a secret's place is elsewhere: {where}")
+
+    def _only_what_is_built(self) -> None:
+        for location in (("platform",), *(("integrations", place, "connect") for place in self._places)):
+            value, problem = NOT_BUILT.get(str(location[-1]), (None, ""))
+            if value is not None and self._config.at(*location) == value:
+                self._config.wrong(location, problem)
+
+    def _schema_is_its_own(self, place: int) -> None:
+        config = self._config
+        name, pinned = config.sound("integrations", place, "name"), config.at("integrations", place, "schema")
+        key = "name" if pinned is None else "schema"
+        if config.sound("integrations", place, key) is None:
+            return  # what is wrong with it has been said
+        try:
+            schema = naming.schema_name(name) if pinned is None else pinned
+        except naming.SchemaNameError as error:
+            config.wrong(("integrations", place, "name"), str(error))
+            return
+        for earlier, taken in self._schemas.items():
+            other = config.at("integrations", earlier, "name")
+            where = f"{other!r} ({path(('integrations', earlier))})"
+            if taken == schema:
+                config.wrong(
+                    ("integrations", place, key),
+                    f"{name!r} gets the schema {schema}, which {where} has already: change the name, or give "
+                    "one of them another schema with `schema:`",
+                )
+            elif name is not None and name == other:
+                config.wrong(
+                    ("integrations", place, "name"),
+                    f"is the name of {where} as well, and people find an integration by its name",
+                )
+        self._schemas[place] = schema
+
+    def _events_exist(self, place: int) -> None:
+        source = self._config.sound("integrations", place, "source")
+        events = self._config.sound("integrations", place, "events")
+        if source is None or not isinstance(events, list):
+            return
+        known = EVENTS_BY_SOURCE[source]
+        for number, event in enumerate(events):
+            if any(fnmatchcase(name, event) for name in known):
+                continue
+            if event == "all":
+                problem = "is no event's name: for all events write `events: all`, without a list"
+            elif re.search(r"[*?\[]", event):
+                problem = f"matches none of the {len(known)} events of {source}"
+            else:
+                problem = f"is no event of {source}{_nearest(event, known)}"
+            self._config.wrong(("integrations", place, "events", number), problem)
+
+    def _active_slot_is_declared(self, place: int) -> None:
+        tokens = self._config.at("integrations", place, "tokens")
+        active = self._config.sound("integrations", place, "active")
+        if isinstance(tokens, dict) and active is not None and tokens.get(active) is None:
+            self._config.wrong(
+                ("integrations", place, "active"),
+                f"names a slot that has no token: add `{active}: 1` to `tokens`, or choose another slot",
+            )
+
+    def _credentials_are_there(self) -> None:
+        for place, schema in self._schemas.items():
+            for flag, key in (("signed", "signing_key"), ("connect", "app_api_key")):
+                there = self._config.at("credentials", schema, key) is not None
+                if self._config.at("integrations", place, flag) is True and not there:
+                    command = self._config.command("credentials", schema, key)
+                    self._config.wrong(
+                        ("credentials", schema, key),
+                        f"is missing, and {path(('integrations', place))} has `{flag}: true`; set it with "
+                        + command,
+                    )
+
+    def _credentials_belong_somewhere(self) -> None:
+        all_known = len(self._schemas) == len(self._places)
+        for schema, keys in _items(self._config.at("credentials")):
+            if all_known and schema not in self._schemas.values():
+                self._config.wrong(
+                    ("credentials", schema),
+                    f"no integration has this schema{_nearest(schema, self._schemas.values())}",
+                )
+            if dict(_items(keys)).get("previous_signing_key") and not dict(_items(keys)).get("signing_key"):
+                self._config.wrong(
+                    ("credentials", schema, "previous_signing_key"),
+                    "stands alone: the key in use is `signing_key`; this one is for while that changes",
+                )
+
+    def _senders_can_reach_the_receiver(self) -> None:
+        if self._config.at("platform") == "aws" or "publicUrl" in self._config.values:
+            return
+        connected = [
+            place for place in self._places if self._config.at("integrations", place, "connect") is True
+        ]
+        if connected and not _is_loopback(urlsplit(self._customerio_api).hostname or ""):
+            self._config.wrong(
+                ("publicUrl",),
+                f"is missing, and {path(('integrations', connected[0]))} has `connect: true`: Customer.io "
+                "must reach the receiver, by a tunnel or a proxy with an https address",
+            )
+
+    def _ports_differ(self) -> None:
+        port, postgres_port = self._config.at("port"), self._config.at("postgresPort")
+        embedded = "warehouseDsn" not in self._config.values
+        if embedded and postgres_port == (Settings.model_fields["port"].default if port is None else port):
+            self._config.wrong(
+                ("postgresPort",), "is the receiver's port too: use another one, or 0 for a free one"
+            )
+
+
+def _items(value: Any) -> Iterable[tuple[str, Any]]:
+    return value.items() if isinstance(value, dict) else ()

@@ -1,0 +1,248 @@
+"""The resource `PostgresSchema`: one integration's namespace in the warehouse, with its tables and views.
+
+A schema carries a mark (its comment) that says which project and stack made it. Ours is taken up again whenever it is
+found; somebody else's is refused, or adopted where the stack says so, and then never dropped. Deleting the resource
+keeps the data unless the stack said `destroyData` in an earlier `up`.
+"""
+
+import asyncio
+import json
+import time
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import psycopg
+from psycopg import sql
+
+from provider import postgres, receiver_process, views
+from provider.resource import Context, Properties, Resource, ResourceError
+from receiver import warehouse
+from receiver.registry import Registry, SchemaEntry
+from receiver.spool import Spool
+
+CONNECT_TIMEOUT_S = 10
+LOAD_PATIENCE_S = 60.0
+MARK = "Made by Sluice; do not edit this comment: "
+VIEW_MARK = "Sluice: "
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Who made a schema, as its comment says. adopted: it was there before, so that it is never dropped."""
+
+    project: str
+    stack: str
+    adopted: bool = False
+
+    def text(self) -> str:
+        return MARK + json.dumps({"project": self.project, "stack": self.stack, "adopted": self.adopted})
+
+    @classmethod
+    def parse(cls, comment: str | None) -> "Mark | None":
+        """None for a comment that isn't Sluice's."""
+        if not comment or not comment.startswith(MARK):
+            return None
+        try:
+            return cls(**json.loads(comment.removeprefix(MARK)))
+        except (ValueError, TypeError):
+            return None
+
+
+class PostgresSchema(Resource):
+    """Inputs: name, displayName, source, loading, adopt, destroyData, dsn (secret), and by check: missing, views.
+
+    views: {name: digest of its definition}, so that a preview names the views that change and a refresh those that are
+    gone. missing: the tables and indexes that aren't there, none when all is well. Outputs: the same, and adopted.
+    """
+
+    token = "sluice:index:PostgresSchema"  # noqa: S105
+    secrets: ClassVar = frozenset({"dsn"})
+    replaces: ClassVar = frozenset({"name"})
+    outputs: ClassVar = frozenset({"adopted"})
+
+    async def check(self, context: Context, inputs: Properties) -> Properties:
+        return {
+            **inputs,
+            "missing": [],
+            "views": {name: view.digest for name, view in views.views(inputs["source"], inputs["loading"]).items()},
+        }
+
+    async def create(self, context: Context, inputs: Properties) -> tuple[str, Properties]:
+        return inputs["name"], await self.update(context, {}, inputs)
+
+    async def update(self, context: Context, state: Properties, inputs: Properties) -> Properties:
+        adopted = await asyncio.to_thread(_make, context, inputs)
+        await asyncio.to_thread(_register, context, inputs)
+        return {**inputs, "adopted": adopted}
+
+    async def read(self, context: Context, state: Properties) -> Properties | None:
+        return await asyncio.to_thread(_look, state)
+
+    async def delete(self, context: Context, state: Properties) -> None:
+        """Loads what still waits in the spool, then lets go of the schema: kept, or dropped with `destroyData`."""
+        name = state["name"]
+        await _load_the_rest(context, name)
+        dropped = False
+        if state.get("destroyData") and not state.get("adopted"):
+            dropped = await asyncio.to_thread(_drop, context, state)
+        await asyncio.to_thread(_unregister, context, name)
+        if not dropped:
+            await context.say(f"schema {name} and its rows stay in the warehouse", False)
+
+
+def _register(context: Context, inputs: Properties) -> None:
+    entry = SchemaEntry(inputs["name"], inputs["displayName"], inputs["source"], inputs["loading"])
+    with Registry(context.home / "registry.db") as registry:
+        registry.put_schema(entry)
+
+
+def _unregister(context: Context, name: str) -> None:
+    with Registry(context.home / "registry.db") as registry:
+        registry.remove_schema(name)
+
+
+def _connect(dsn: str, **options: Any) -> psycopg.Connection[Any]:
+    try:
+        return psycopg.connect(dsn, connect_timeout=CONNECT_TIMEOUT_S, **options)
+    except psycopg.OperationalError as error:
+        raise ResourceError(
+            f"the warehouse can't be reached: {' '.join(str(error).split())}. "
+            "If it is the embedded one, make up starts it; else see sluice:warehouseDsn"
+        ) from None
+    except psycopg.ProgrammingError:  # its message may quote the DSN, password and all
+        raise ResourceError(
+            "sluice:warehouseDsn can't be read: it should look like postgresql://user:password@host:5432/database"
+        ) from None
+
+
+def _make(context: Context, inputs: Properties) -> bool:
+    """Creates or completes the schema in one transaction. Returns whether it is an adopted one."""
+    name = inputs["name"]
+    with _connect(inputs["dsn"]) as connection:
+        try:
+            mark = _claim(connection, context, inputs)
+            warehouse.create_tables(connection, name, inputs["loading"])
+            _make_views(connection, inputs)
+        except warehouse.LoadingError as error:
+            raise ResourceError(str(error)) from None
+        except psycopg.Error as error:
+            detail = error.diag.message_primary or type(error).__name__
+            raise ResourceError(f"schema {name} can't be made: {detail}") from None
+    return mark.adopted
+
+
+def _claim(connection: psycopg.Connection[Any], context: Context, inputs: Properties) -> Mark:
+    """The schema's mark after it is ours, or ResourceError when it is somebody else's."""
+    name, ours = inputs["name"], Mark(context.project, context.stack)
+    row = connection.execute(
+        "SELECT obj_description(oid, 'pg_namespace') FROM pg_namespace WHERE nspname = %s", [name]
+    ).fetchone()
+    mark = ours
+    if row is None:
+        connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(name)))
+    else:
+        found = Mark.parse(row[0])
+        if found is not None and (found.project, found.stack) == (ours.project, ours.stack):
+            mark = found
+        elif inputs.get("adopt"):
+            mark = Mark(context.project, context.stack, adopted=True)
+        else:
+            whose = f"belongs to stack {found.stack} of project {found.project}" if found else "wasn't made by Sluice"
+            raise ResourceError(
+                f"schema {name} is there already and {whose}. Give the integration another name or "
+                f"`schema:`, or say `adopt: true` to use it as it is (it will then never be dropped)"
+            )
+    connection.execute(sql.SQL("COMMENT ON SCHEMA {} IS {}").format(sql.Identifier(name), sql.Literal(mark.text())))
+    return mark
+
+
+def _make_views(connection: psycopg.Connection[Any], inputs: Properties) -> None:
+    """Makes the views anew when one isn't as its digest says; views hold no data."""
+    schema, wanted = inputs["name"], views.views(inputs["source"], inputs["loading"])
+    found = _present_views(connection, schema)
+    if all(found.get(name) == view.digest for name, view in wanted.items()):
+        return
+    for name in reversed(wanted):  # the later ones are built on the first
+        connection.execute(sql.SQL("DROP VIEW IF EXISTS {}").format(sql.Identifier(schema, name)))
+    for name, view in wanted.items():
+        connection.execute(view.statement(schema))
+        identifier = sql.Identifier(schema, name)
+        made = connection.execute("SELECT md5(pg_get_viewdef(%s::regclass))", [identifier.as_string()]).fetchone()
+        comment = sql.Literal(f"{VIEW_MARK}{view.digest} {made[0] if made else ''}")
+        connection.execute(sql.SQL("COMMENT ON VIEW {} IS {}").format(identifier, comment))
+
+
+def _present_views(connection: psycopg.Connection[Any], schema: str) -> dict[str, str]:
+    """By view, the digest of the statement that made it, or "changed" where somebody altered it since."""
+    rows = connection.execute(
+        "SELECT c.relname, obj_description(c.oid, 'pg_class'), md5(pg_get_viewdef(c.oid)) FROM pg_class c"
+        " JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %s AND c.relkind = 'v'",
+        [schema],
+    ).fetchall()
+    digests = {}
+    for name, comment, definition in rows:
+        digest, _, made_as = (comment or "").removeprefix(VIEW_MARK).partition(" ")
+        digests[name] = digest if made_as == definition else "changed"
+    return digests
+
+
+def _look(state: Properties) -> Properties | None:
+    """The schema as it is, or None when it is gone."""
+    with _connect(state["dsn"]) as connection:
+        found = warehouse.describe(connection, state["name"])
+        digests = _present_views(connection, state["name"])
+    if not found.exists:
+        return None
+    # People may add views of their own beside ours; only those that Sluice knows can drift.
+    ours = {name: digests[name] for name in state.get("views", {}) if name in digests}
+    return {**state, "loading": found.loading or state["loading"], "missing": found.missing(), "views": ours}
+
+
+def _drop(context: Context, state: Properties) -> bool:
+    """Drops the schema if its mark still says that this stack made it."""
+    name = state["name"]
+    with _connect(state["dsn"]) as connection:
+        row = connection.execute(
+            "SELECT obj_description(oid, 'pg_namespace') FROM pg_namespace WHERE nspname = %s", [name]
+        ).fetchone()
+        if row is None:
+            return True
+        if Mark.parse(row[0]) != Mark(context.project, context.stack):
+            return False
+        connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(name)))
+    return True
+
+
+async def _load_the_rest(context: Context, name: str) -> None:
+    """Waits until the loader has moved the schema's spooled rows; ResourceError when it can't."""
+    spool = context.home / "spool.db"
+    if not spool.exists():
+        return
+    waiting = await asyncio.to_thread(_waiting, context, name)
+    if not waiting:
+        return
+    await asyncio.to_thread(_revive, context)
+    patience = LOAD_PATIENCE_S
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline:
+        left = await asyncio.to_thread(_waiting, context, name)
+        if left == 0:
+            return
+        if left < waiting:  # it is getting on: as long as it does, it may
+            waiting, deadline = left, time.monotonic() + patience
+        await asyncio.sleep(0.1)
+    raise ResourceError(
+        f"{waiting} accepted events of {name} still wait in the spool and can't be loaded: make status says why. "
+        "Nothing was deleted; run this again when they are loaded"
+    )
+
+
+def _waiting(context: Context, name: str) -> int:
+    return Spool(context.home / "spool.db").waiting(name)
+
+
+def _revive(context: Context) -> None:
+    """Starts what loads the spool, when a stopped stack is destroyed."""
+    if postgres.recorded(context.home) is not None:
+        postgres.ensure(context.home, 0)
+    receiver_process.revive(context.home)

@@ -1,0 +1,167 @@
+"""The receiver as a resource, and its process: started, handed over to new code, stopped.
+
+Whether it runs is asked of itself, over its control socket. Starting a second one is how code is changed: the new
+process takes the listening socket over from the old one, so that no connection is refused.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any, ClassVar
+
+import psutil
+
+from provider import processes
+from provider.resource import Context, Properties, Resource, ResourceError
+from receiver import code, control
+from receiver.registry import Registry
+
+START_PATIENCE_S = 30.0
+STOP_PATIENCE_S = 30.0
+
+
+def answers(home: Path) -> dict[str, Any] | None:
+    """What the stack's running receiver says of itself: pid, code, port. None when none runs."""
+    try:
+        return control.ask_sync(home, "ping")
+    except control.ReceiverDown:
+        return None
+
+
+def recorded(home: Path) -> dict[str, Any] | None:
+    """Where the stack's receiver last ran: host, port, pid. None when it never did."""
+    try:
+        record: dict[str, Any] = json.loads((home / "receiver.json").read_text())
+        return record
+    except FileNotFoundError:
+        return None
+
+
+def start(home: Path, host: str, port: int) -> None:
+    """Starts a receiver, which takes over from a running one. Returns when the new one answers.
+
+    Raises ResourceError with the process's own last line when it doesn't, such as a taken port.
+    """
+    root = Path(__file__).resolve().parent.parent
+    home.mkdir(parents=True, exist_ok=True)
+    log = home / "receiver.log"
+    before = log.stat().st_size if log.exists() else 0
+    process = processes.spawn(
+        [sys.executable, "-m", "receiver", "--home", str(home), "--host", host, "--port", str(port)],
+        log=log,
+        cwd=root,
+        environment={**_quiet(os.environ), "PYTHONPATH": str(root)},
+    )
+    deadline = time.monotonic() + START_PATIENCE_S
+    while time.monotonic() < deadline:
+        running = answers(home)
+        if running is not None and running["pid"] == process.pid:
+            return
+        if process.poll() is not None:
+            said = log.read_bytes()[before:].decode(errors="replace").strip().splitlines()
+            raise ResourceError(f"the receiver didn't start: {said[-1] if said else f'see {log}'}")
+        time.sleep(0.05)
+    process.kill()
+    raise ResourceError(f"the receiver didn't answer within {START_PATIENCE_S:.0f} s (its log is {log})")
+
+
+def revive(home: Path) -> None:
+    """Starts the stack's receiver as it last ran, if it is down."""
+    last = recorded(home)
+    if last is not None and answers(home) is None:
+        start(home, last["host"], last["port"])
+
+
+def _quiet(environment: os._Environ[str]) -> dict[str, str]:
+    """The environment without what only the engine needs: its passphrase must not live on in a daemon."""
+    return {name: value for name, value in environment.items() if not name.startswith("PULUMI_")}
+
+
+def stop(home: Path) -> bool:
+    """Stops the receiver and its loader; what is in flight is answered first. False when it wasn't running."""
+    running = answers(home)
+    if running is None:
+        return False
+    pid = running["pid"]
+    try:
+        control.ask_sync(home, "stop")
+    except control.ReceiverDown:
+        os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + STOP_PATIENCE_S
+    while time.monotonic() < deadline:
+        if not _exists(pid):
+            return True
+        time.sleep(0.05)
+    os.kill(pid, signal.SIGKILL)
+    return True
+
+
+def _exists(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+class Receiver(Resource):
+    """The process that answers the deliveries.
+
+    Inputs: host, port, publicUrl, warehouseDsn (secret), spoolMaxBytes, keepFreeBytes, and code (a digest, by check).
+    Outputs: url, the base of every endpoint's URL; running.
+    """
+
+    token = "sluice:index:Receiver"  # noqa: S105
+    secrets: ClassVar = frozenset({"warehouseDsn"})
+    outputs: ClassVar = frozenset({"url", "running"})
+
+    async def check(self, context: Context, inputs: Properties) -> Properties:
+        return {**inputs, "code": code.digest()}
+
+    async def drift(self, context: Context, state: Properties) -> set[str]:
+        running = await asyncio.to_thread(answers, context.home)
+        alive = running is not None and running["port"] == state.get("port")
+        return set() if alive else {"running"}
+
+    async def create(self, context: Context, inputs: Properties) -> tuple[str, Properties]:
+        return "receiver", await self.update(context, {}, inputs)
+
+    async def update(self, context: Context, state: Properties, inputs: Properties) -> Properties:
+        await asyncio.to_thread(_configure, context.home, inputs)
+        await asyncio.to_thread(_run, context.home, inputs)
+        return {**inputs, "url": _url(inputs), "running": True}
+
+    async def read(self, context: Context, state: Properties) -> Properties | None:
+        running = await asyncio.to_thread(answers, context.home)
+        return {**state, "running": running is not None}
+
+    async def delete(self, context: Context, state: Properties) -> None:
+        await asyncio.to_thread(stop, context.home)
+
+
+def _configure(home: Path, inputs: Properties) -> None:
+    home.mkdir(parents=True, exist_ok=True)
+    with Registry(home / "registry.db") as registry:
+        registry.set_setting("warehouse_dsn", inputs["warehouseDsn"])
+        registry.set_setting("spool_max_bytes", str(inputs["spoolMaxBytes"]))
+        registry.set_setting("keep_free_bytes", str(inputs["keepFreeBytes"]))
+
+
+def _run(home: Path, inputs: Properties) -> None:
+    """Leaves one receiver running: the one that runs if it has this code and port, else a new one."""
+    host, port = inputs.get("host", "127.0.0.1"), inputs["port"]
+    running = answers(home)
+    if running is not None and running["port"] == port and running["code"] == inputs["code"]:
+        control.ask_sync(home, "reload")
+        return
+    if running is not None and running["port"] != port:
+        stop(home)  # another port is another socket: there is nothing to hand over
+    start(home, host, port)
+
+
+def _url(inputs: Properties) -> str:
+    public = inputs.get("publicUrl")
+    return str(public).rstrip("/") if public else f"http://{inputs.get('host', '127.0.0.1')}:{inputs['port']}"

@@ -1,0 +1,97 @@
+"""Serves the provider to the engine over gRPC.
+
+Pulumi's own `main` shows a traceback for every error and outlives a killed engine; this one gives the error's sentence
+alone, and leaves when the engine is gone.
+"""
+
+from __future__ import annotations  # grpc's classes are generic in its stubs alone
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+from pulumi.provider.experimental.server import ProviderServicer
+from pulumi.runtime._grpc_settings import _GRPC_CHANNEL_OPTIONS
+from pulumi.runtime.proto import engine_pb2, engine_pb2_grpc, provider_pb2_grpc
+
+from provider.plugin import SluiceProvider
+from provider.resource import ResourceError
+
+VERSION = "0.1.0"
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class PlainErrors(grpc.aio.ServerInterceptor):
+    """Turns an exception of a method into its sentence, for the person who reads it."""
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler[Any, Any] | None:
+        handler = await continuation(handler_call_details)
+        if handler is None or handler.unary_unary is None:
+            return handler
+        inner = handler.unary_unary
+
+        async def call(request: Any, context: Any) -> Any:
+            try:
+                return await inner(request, context)
+            except NotImplementedError as error:
+                await context.abort(grpc.StatusCode.UNIMPLEMENTED, str(error))
+            except Exception as error:
+                await context.abort(grpc.StatusCode.UNKNOWN, sentence(error))
+
+        return grpc.unary_unary_rpc_method_handler(
+            call,
+            request_deserializer=handler.request_deserializer,
+            response_serializer=handler.response_serializer,
+        )
+
+
+def sentence(error: Exception) -> str:
+    """What the user reads of an exception that a method raised."""
+    # The SDK wraps what a method raises into an exception whose text is a traceback; the cause is its context.
+    cause = error.__context__ or error
+    if isinstance(cause, ResourceError):
+        return str(cause)
+    where = cause.__traceback__
+    while where is not None and where.tb_next is not None:
+        where = where.tb_next
+    place = f" at {Path(where.tb_frame.f_code.co_filename).name}:{where.tb_lineno}" if where else ""
+    return f"unexpected {type(cause).__name__} in Sluice's provider{place}: {cause}"
+
+
+async def exit_with_parent(parent: int) -> None:
+    """Ends this process as soon as the engine that started it is gone."""
+    while os.getppid() == parent:  # noqa: ASYNC110 - nothing tells a process that its parent has ended
+        await asyncio.sleep(0.5)
+    os._exit(0)  # nothing to save: every step is repeated by the next `up`
+
+
+def serve(args: list[str]) -> None:
+    """Serves until the engine goes. `args`: the engine's address, then flags of the engine's, which are ignored."""
+    engine = next((arg for arg in args if not arg.startswith("-")), "")
+    parent = os.getppid()
+
+    async def run() -> None:
+        channel = grpc.aio.insecure_channel(engine, options=_GRPC_CHANNEL_OPTIONS)
+        stub = engine_pb2_grpc.EngineStub(channel)
+
+        async def say(urn: str, message: str, warning: bool) -> None:
+            severity = engine_pb2.WARNING if warning else engine_pb2.INFO
+            await stub.Log(engine_pb2.LogRequest(severity=severity, message=message, urn=urn))
+
+        server = grpc.aio.server(interceptors=[PlainErrors()], options=_GRPC_CHANNEL_OPTIONS)
+        servicer = ProviderServicer([], VERSION, SluiceProvider(ROOT, say), engine_address=engine)
+        provider_pb2_grpc.add_ResourceProviderServicer_to_server(servicer, server)
+        port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        print(port, flush=True)  # noqa: T201 - the engine reads the port from here
+        await exit_with_parent(parent)
+
+    asyncio.run(run())

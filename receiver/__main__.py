@@ -1,0 +1,78 @@
+"""`python -m receiver --home DIR --port N`: serves the integrations of one stack's folder until it is told to stop.
+
+If a receiver of the same folder runs already, this one takes its place without losing a delivery.
+"""
+
+import argparse
+import asyncio
+import logging
+import logging.handlers
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from receiver.app import BODY_SECONDS, place
+from receiver.server import HEAD_SECONDS, Options, Receiver, StartFailed, raise_descriptor_limit
+
+START_FAILED = 3
+
+
+def main() -> int:
+    """0 after a stop; 3, with one line on stderr, if it couldn't serve."""
+    options = _options()
+    os.umask(0o077)
+    options.home.mkdir(parents=True, exist_ok=True)
+    _log_to(options.home / "receiver.log")
+    raise_descriptor_limit()
+    try:
+        uvloop.run(_serve(options))
+    except StartFailed as failed:
+        logging.getLogger("receiver").error("%s", failed)
+        print(failed, file=sys.stderr)  # noqa: T201 (the one line for whoever started us)
+        return START_FAILED
+    return 0
+
+
+async def _serve(options: Options) -> None:
+    asyncio.get_running_loop().set_exception_handler(_report_to_log)
+    await Receiver(options).run()
+
+
+def _options() -> Options:
+    parser = argparse.ArgumentParser(prog="receiver", description=__doc__)
+    parser.add_argument("--home", type=Path, required=True, help="the stack's folder, .sluice/<stack>")
+    parser.add_argument("--port", type=int, required=True, help="0 takes a free one; receiver.json tells which")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--head-seconds", type=float, default=HEAD_SECONDS, help="a request's head must come within")
+    parser.add_argument("--body-seconds", type=float, default=BODY_SECONDS, help="and its body within")
+    given = parser.parse_args()
+    return Options(given.home.absolute(), given.port, given.host, given.head_seconds, given.body_seconds)
+
+
+def _log_to(path: Path) -> None:
+    # Not a rotating handler: two receivers write here during a hand-over. It follows a file that logrotate moved.
+    handler = logging.handlers.WatchedFileHandler(path)
+    handler.setFormatter(_Formatter("%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+
+
+class _Formatter(logging.Formatter):
+    """Tells an exception's kind and place only: its text may quote a path (the token) or a body."""
+
+    def formatException(self, ei: Any) -> str:
+        error = ei[1]
+        return f"{type(error).__name__} at {place(error)}"
+
+
+def _report_to_log(loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+    del loop
+    error = context.get("exception")
+    where = place(error) if isinstance(error, BaseException) else ""
+    logging.getLogger("receiver").error("%s: %s %s", context.get("message"), type(error).__name__, where)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,238 @@
+"""The receiver's one route, POST /v1/<schema>/<token>: an event's way from the request to the spool.
+
+Its answers follow Customer.io's retry rules (reporting webhooks: 4 s timeout; after 400 401 402 403 404 405 410 429
+500 502 521 or a broken connection the first retry comes an hour later, and later events wait behind it): whatever
+passes by itself is a 503, a body that can't be used is a 200 and a row in `_sdc_rejected`, and a 200 means "on disk".
+"""
+
+import asyncio
+import logging
+import time
+from typing import Any, NamedTuple, Protocol
+
+from receiver import event, token
+from receiver.body import (
+    BUDGET_BYTES,
+    SMALL_BYTES,
+    BrokenBody,
+    Budget,
+    Deadline,
+    Held,
+    OutOfBudget,
+    Request,
+    SlowBody,
+    read,
+    read_small,
+    throw_away,
+)
+from receiver.commit import GroupCommit, NotStored
+from receiver.endpoints import Endpoints, Traffic
+from receiver.registry import EndpointEntry
+from receiver.signature import Check
+from receiver.spool import Arrival
+
+BODY_SECONDS = 15.0
+SWEEP_SECONDS = 0.1
+RETRY_AFTER_SECONDS = 5
+QUIET_SECONDS = 1.0
+THROWN_AWAY_BYTES = 2**20  # of a body that nobody wants, so that its sender comes to read the answer
+LOGGED_REFUSALS = 100  # a minute
+
+_log = logging.getLogger("receiver.app")
+
+
+class Headers(Protocol):
+    def get(self, key: str, default: Any = None) -> Any: ...
+
+
+class Scope(Protocol):
+    """granian's RSGI scope, as far as it is used."""
+
+    path: str
+    method: str
+    headers: Headers
+
+
+class Exchange(Request, Protocol):
+    """granian's RSGIHTTPProtocol: the request's body, and the answer's way back."""
+
+    def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None: ...
+
+
+class Answer(NamedTuple):
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes
+    closes: bool = False  # the connection can't be used again
+
+
+def _answer(status: int, word: str, *headers: tuple[str, str], closes: bool = False) -> Answer:
+    return Answer(status, [("content-type", "application/json"), *headers], b'{"status":"%s"}' % word.encode(), closes)
+
+
+OK = _answer(200, "ok")
+UNAUTHORIZED = _answer(401, "unauthorized")
+NOT_FOUND = _answer(404, "not found")
+METHOD_NOT_ALLOWED = _answer(405, "method not allowed", ("allow", "POST"))
+TOO_SLOW = _answer(408, "the body took too long", closes=True)
+UNAVAILABLE = _answer(503, "try again", ("retry-after", str(RETRY_AFTER_SECONDS)))
+
+
+class App:
+    """The RSGI application. All of it runs in the event loop's thread."""
+
+    def __init__(
+        self,
+        endpoints: Endpoints,
+        commit: GroupCommit,
+        *,
+        body_seconds: float = BODY_SECONDS,
+        budget_bytes: int = BUDGET_BYTES,
+    ) -> None:
+        self.traffic = Traffic()
+        self.unauthorized = 0  # deliveries answered 401 since the start
+        self.in_flight = 0
+        self.answered = 0
+        self.is_leaving = False  # answers `Connection: close`: this process is about to go
+        self._endpoints = endpoints
+        self._commit = commit
+        self._deadline = Deadline(body_seconds)
+        self._budget = Budget(budget_bytes)
+        self._last_request = 0.0
+        self._logged_refusals: set[str] = set()
+        self._logged_since = 0.0
+
+    async def __rsgi__(self, scope: Scope, exchange: Exchange) -> None:
+        self.in_flight += 1
+        now = time.time()
+        # After a pause the connection is closed with the answer: one left idle is closed by granian when its time
+        # for the next head is up, and a delivery that crosses with that is lost to the sender for an hour.
+        is_quiet = not 0 <= now - self._last_request < QUIET_SECONDS
+        self._last_request = now
+        try:
+            answer = await self._respond(scope, exchange, now)
+        except Exception as error:
+            # A 500 costs an hour. The error's text may quote the path or the body, so only its place is told.
+            answer = UNAVAILABLE
+            _log.error("answered 503 after an unforeseen %s at %s", type(error).__name__, place(error))
+        status, headers, body, closes = answer
+        if closes or is_quiet or self.is_leaving:
+            headers = [*headers, ("connection", "close")]
+        exchange.response_bytes(status, headers, body)
+        self.in_flight -= 1
+        self.answered += 1
+
+    async def _respond(self, scope: Scope, exchange: Exchange, now: float) -> Answer:
+        try:
+            match scope.path.split("/"):
+                case ["", "v1", schema, printed] if schema and printed:
+                    if scope.method != "POST":
+                        return await self._refuse(scope, exchange, METHOD_NOT_ALLOWED)
+                case _:
+                    return await self._refuse(scope, exchange, NOT_FOUND)
+            # Every token is hashed and looked up alike, well-formed or not: the time tells nothing.
+            hash = token.digest(printed)
+            endpoint = self._endpoints.by_hash.get(hash)
+            if endpoint is None or endpoint.schema != schema:
+                self._count_refusal(hash, "its token is not a live one of that schema")
+                return await self._refuse(scope, exchange, UNAUTHORIZED)
+            self.traffic.saw(hash, now)
+            return await self._receive(endpoint, scope.headers, exchange, now)
+        except SlowBody:
+            return TOO_SLOW
+        except (BrokenBody, OutOfBudget):
+            return UNAVAILABLE._replace(closes=True)
+        except NotStored:
+            return UNAVAILABLE
+
+    async def _receive(self, endpoint: EndpointEntry, headers: Headers, exchange: Exchange, now: float) -> Answer:
+        """A delivery with a live token: its signature, its body, and into the spool with it."""
+        check = None
+        if endpoint.signed:
+            check = Check(endpoint.signing_keys, headers.get("x-cio-timestamp", ""))
+        with Held(self._budget) as held:
+            length = _announced(headers)
+            if length is not None and length <= SMALL_BYTES:
+                content = await read_small(exchange, self._deadline)
+                total = len(content)
+                if check:
+                    check.update(content)
+            else:
+                content, total = await read(exchange, length, self._deadline, held, check)
+            if check and not check.accepts(headers.get("x-cio-signature", "")):
+                self._count_refusal(endpoint.hash, "its signature is missing or wrong")
+                return UNAUTHORIZED
+            if total > len(content):
+                parsed: event.Event | event.Rejection = event.Rejection(
+                    f"larger than {event.MAX_BYTES} bytes, of which the first are kept", content
+                )
+            else:
+                parsed = event.parse(content, headers.get("content-encoding", ""))
+            if isinstance(parsed, event.Event):
+                event_id, object_type, metric, timestamp, body = parsed
+                if len(body) > max(total, SMALL_BYTES):  # decompressed
+                    held.take(len(body))
+                arrival = Arrival(
+                    endpoint.hash,
+                    endpoint.schema,
+                    int(now * 1_000_000),
+                    event_id,
+                    object_type,
+                    metric,
+                    timestamp,
+                    body,
+                    None,
+                )
+            else:
+                reason, raw = parsed
+                arrival = Arrival(
+                    endpoint.hash, endpoint.schema, int(now * 1_000_000), None, None, None, None, raw, reason
+                )
+            await self._commit.store(arrival)
+        return OK
+
+    async def _refuse(self, scope: Scope, exchange: Exchange, answer: Answer) -> Answer:
+        """Lets the sender finish writing, so that it reads the answer instead of a reset; within bounds."""
+        is_whole = await throw_away(exchange, _announced(scope.headers), self._deadline, THROWN_AWAY_BYTES)
+        return answer if is_whole else answer._replace(closes=True)
+
+    def _count_refusal(self, hash: str, why: str) -> None:
+        self.unauthorized += 1
+        now = time.monotonic()
+        if now - self._logged_since > 60:
+            self._logged_since = now
+            self._logged_refusals.clear()
+        if hash not in self._logged_refusals and len(self._logged_refusals) < LOGGED_REFUSALS:
+            self._logged_refusals.add(hash)
+            _log.warning("refused a delivery (token %s): %s", token.fingerprint(hash), why)
+
+    async def sweep(self) -> None:
+        """Keeps the deadlines; runs as long as the receiver does."""
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            self._deadline.sweep()
+            self._commit.sweep()
+
+    async def finish(self, seconds: float) -> bool:
+        """Waits until nothing is in flight; False if that took longer than `seconds`."""
+        give_up = time.monotonic() + seconds
+        while self.in_flight:
+            if time.monotonic() > give_up:
+                return False
+            await asyncio.sleep(0.01)
+        return True
+
+
+def _announced(headers: Headers) -> int | None:
+    """The body's length as announced; 0 without a body, None if it comes in chunks of unknown number."""
+    if headers.get("transfer-encoding") is not None:
+        return None
+    return int(headers.get("content-length", 0))  # hyper has refused what isn't a number
+
+
+def place(error: BaseException) -> str:
+    """Where in the code `error` was raised, and nothing of what it says."""
+    trace = error.__traceback__
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    return f"{trace.tb_frame.f_code.co_qualname}:{trace.tb_lineno}" if trace else "?"

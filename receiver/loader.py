@@ -1,0 +1,431 @@
+"""Moves spooled events into the warehouse: `python -m receiver.loader --home DIR`. A process of its own, because in the
+receiver's it would halve the acknowledgements; one at a time, by a lock; gone when its parent is.
+
+What it promises: a row leaves the spool only after the warehouse has committed it, and it gets there once, also under
+`append` and whenever the loader is killed. A row that the warehouse can't take goes to `_sdc_rejected` and costs no
+other row; any other trouble makes the rows of its schema wait, and those of no other.
+"""
+
+import argparse
+import fcntl
+import logging
+import os
+import select
+import signal
+import sqlite3
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from receiver import warehouse
+from receiver.registry import Registry, SchemaEntry
+from receiver.spool import Spool, SpooledRow
+from receiver.warehouse import Connection
+
+# A batch: large enough that the round trips and the commit's fsync don't count, small enough for little memory.
+BATCH_ROWS = 5_000
+BATCH_BYTES = 8 * 2**20
+# How often the spool is looked at. The pause lets rows gather: 10 commits a second at most, however they trickle in.
+POLL_SECONDS = 0.1
+SHORTEST_WAIT = 0.25  # after the first trouble, doubled by each further one
+LONGEST_WAIT = 10.0
+CHECKPOINT_BYTES = 32 * 2**20
+
+# A locked table must not keep other schemas waiting, so that its schema's rows wait instead and the lock is tried for
+# again and again. `on`, so that what left the spool is on the warehouse's disk: some databases are set to `off`.
+# In each transaction, not once a connection: poolers hand a session from one client to the next.
+_GUARDS = """
+SELECT set_config('lock_timeout', '300ms', true), set_config('statement_timeout', '30s', true),
+       set_config('synchronous_commit', CASE s WHEN 'off' THEN 'on' ELSE s END, true)
+FROM current_setting('synchronous_commit') AS s"""
+
+# What the DSN doesn't say itself. A host that vanished is noticed within half a minute.
+_CONNECTING: dict[str, str | int] = {
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+    "application_name": "sluice-loader",
+    "client_encoding": "UTF8",
+}
+
+log = logging.getLogger("sluice.loader")
+
+
+# Errors: what they mean and what may be said of them
+
+
+def is_fault_of_data(error: Exception) -> bool:
+    """Whether a row of the batch is to blame, so that it would fail again for ever, and the others wouldn't."""
+    if isinstance(error, UnicodeError):
+        return True
+    if not isinstance(error, psycopg.Error):
+        return False
+    if error.sqlstate is None:  # the driver couldn't write the values down
+        return isinstance(error, psycopg.DataError)
+    if isinstance(error, psycopg.errors.UniqueViolation):
+        return False  # the table has a key that the registry doesn't say: `loading` is just being changed
+    if isinstance(error, psycopg.errors.NotNullViolation) and error.diag.column_name not in warehouse.DATA_COLUMNS:
+        return False  # somebody added a column that no row can fill
+    return error.sqlstate[:2] in ("22", "23", "54")
+
+
+def reason_of(error: Exception) -> str:
+    """Why the warehouse can't take a row, for `_sdc_rejected`. May quote the row."""
+    if not isinstance(error, psycopg.Error):
+        return "not UTF-8"
+    message = error.diag.message_primary or str(error).partition("\n")[0]
+    detail = f" ({error.diag.message_detail})" if error.diag.message_detail else ""
+    return f"{error.sqlstate or type(error).__name__}: {message}{detail}"[:500]
+
+
+# The classes whose messages name things of the database and never a row's values.
+_TELLABLE = ("08", "25", "28", "3D", "3F", "42", "53", "55", "57", "58")
+
+
+def trouble_of(error: psycopg.Error, dsn: str) -> str:
+    """One line on what is wrong with the warehouse, without a row's values and without the password."""
+    if error.sqlstate is not None:
+        message = f": {error.diag.message_primary}" if error.sqlstate[:2] in _TELLABLE else ""
+        text = f"{error.sqlstate} {type(error).__name__}{message}"
+    elif isinstance(error, psycopg.OperationalError):
+        text = str(error)
+    else:
+        text = type(error).__name__
+    password = conninfo_to_dict(dsn).get("password")
+    if password:
+        text = text.replace(str(password), "***")
+    return " ".join(text.split())[:300]
+
+
+# One batch
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What became of a batch's rows."""
+
+    loaded: int = 0
+    rejected: int = 0
+
+    def __add__(self, other: "Loaded") -> "Loaded":
+        return Loaded(self.loaded + other.loaded, self.rejected + other.rejected)
+
+
+class ClaimedElsewhere(Exception):
+    """The warehouse holds rows of this batch already: where to go on must be read from it again."""
+
+
+def load(connection: Connection, spool_id: str, schema: SchemaEntry, rows: Sequence[SpooledRow]) -> Loaded:
+    """Commits `rows`, which are one schema's in the order of their sequences; those at fault go to `_sdc_rejected`.
+
+    Raises psycopg.Error for anything else, and ClaimedElsewhere; some of the rows, from the first on, may then be
+    committed, and `warehouse.last_sequence` says which.
+    """
+    try:
+        return _commit(connection, spool_id, schema, rows)
+    except (psycopg.Error, UnicodeError) as error:
+        if connection.closed or not is_fault_of_data(error):
+            raise
+        if len(rows) == 1:
+            log.warning("%s: one row is rejected (%s)", schema.schema, type(error).__name__)
+            return _commit(connection, spool_id, schema, [rows[0]._replace(reason=reason_of(error))])
+    half = len(rows) // 2
+    return load(connection, spool_id, schema, rows[:half]) + load(connection, spool_id, schema, rows[half:])
+
+
+def _commit(connection: Connection, spool_id: str, schema: SchemaEntry, rows: Sequence[SpooledRow]) -> Loaded:
+    events = [row for row in rows if row.reason is None]
+    rejects = [row for row in rows if row.reason is not None]
+    with connection.transaction():
+        connection.execute(_GUARDS)
+        if not warehouse.claim(connection, schema.schema, spool_id, rows[0].sequence, rows[-1].sequence):
+            raise ClaimedElsewhere
+        if events:
+            warehouse.insert_events(connection, schema.schema, schema.loading, events)
+        if rejects:
+            warehouse.insert_rejects(connection, schema.schema, rejects)
+    return Loaded(len(events), len(rejects))
+
+
+# All of it
+
+
+@dataclass
+class Progress:
+    """Where a schema's loading stands: what the warehouse has of the spool (None: to be asked), and its troubles."""
+
+    after: int | None = None
+    rows: int = BATCH_ROWS  # a batch; fewer after one took too long
+    hold: str | None = None
+    wait: float = 0.0
+    not_before: float = 0.0  # on the monotonic clock
+
+    def delay(self) -> None:
+        self.wait = min(LONGEST_WAIT, max(SHORTEST_WAIT, self.wait * 2))
+        self.not_before = time.monotonic() + self.wait
+
+
+class Loader:
+    """The loader of one home folder. `step` does what there is to do now and returns; it raises only sqlite3.Error."""
+
+    def __init__(self, home: Path) -> None:
+        self._spool = Spool(home / "spool.db")
+        self._spool.make_way()
+        self._registry = Registry(home / "registry.db")
+        self._registry_version: int | None = None
+        self._dsn: str | None = None
+        self._schemas: dict[str, SchemaEntry] = {}
+        self._connection: Connection | None = None
+        self._connecting = Progress()
+        self._state: tuple[str, str | None] | None = None
+        self._progress: dict[str, Progress] = {}
+        self._deleted_bytes = 0
+        for schema in self._spool.holds():  # of a loader before this one
+            self._spool.set_hold(schema, None)
+
+    def close(self) -> None:
+        self._disconnect()
+        self._registry.close()
+        self._spool.close()
+
+    def step(self) -> bool:
+        """One batch of each schema that has rows and isn't held. Returns whether there may be more right now."""
+        self._follow_registry()
+        connection = self._connected()
+        if connection is None:
+            return False
+        more = False
+        for name in self._spool.schemas_waiting():
+            progress = self._progress.setdefault(name, Progress())
+            if time.monotonic() < progress.not_before:
+                continue
+            with self._troubles(connection, name, progress):
+                more |= self._load_schema(connection, name, progress)
+            if connection.closed:
+                break
+        return more
+
+    # What to load where
+
+    def _follow_registry(self) -> None:
+        version = self._registry.version()
+        if version == self._registry_version:
+            return
+        self._registry_version = version
+        self._schemas = {schema.schema: schema for schema in self._registry.schemas()}
+        dsn = self._registry.setting("warehouse_dsn") or None
+        if dsn != self._dsn:
+            self._disconnect()
+            self._dsn = dsn
+            self._connecting = Progress()
+        # Whoever changed something may have mended what the rows wait for.
+        for progress in self._progress.values():
+            progress.not_before = 0.0
+
+    def _connected(self) -> Connection | None:
+        if self._connection and self._is_lost(self._connection):
+            self._disconnect()
+        if self._connection or time.monotonic() < self._connecting.not_before:
+            return self._connection
+        if self._dsn is None:
+            self._report("unset", None)
+            return None
+        try:
+            defaults = {key: value for key, value in _CONNECTING.items() if key not in conninfo_to_dict(self._dsn)}
+        except psycopg.ProgrammingError:  # its message would quote the DSN
+            self._report("down", "the warehouse's DSN can't be read")
+            self._connecting.delay()
+            return None
+        try:
+            # No prepared statements: poolers may hand the next one to another session.
+            self._connection = psycopg.connect(
+                make_conninfo(self._dsn, **defaults), autocommit=True, prepare_threshold=None
+            )
+        except psycopg.Error as error:
+            self._report("down", trouble_of(error, self._dsn))
+            self._connecting.delay()
+            return None
+        self._connecting = Progress()
+        self._report("up", None)
+        return self._connection
+
+    def _is_lost(self, connection: Connection) -> bool:
+        # An idle server says nothing but good-bye. Listening for that costs it nothing, as a query now and then would:
+        # a serverless one never slept.
+        if not connection.closed and select.select([connection], [], [], 0)[0]:
+            try:
+                connection.pgconn.consume_input()
+                connection.pgconn.notifies()
+            except psycopg.OperationalError as error:
+                self._report("down", trouble_of(error, self._dsn or ""))
+                return True
+        return connection.closed
+
+    def _disconnect(self) -> None:
+        if self._connection:
+            self._connection.close()
+        self._connection = None
+        for progress in self._progress.values():  # it may be another warehouse, or have committed what it didn't say
+            progress.after = None
+
+    # One schema
+
+    def _load_schema(self, connection: Connection, name: str, progress: Progress) -> bool:
+        schema = self._schemas.get(name)
+        if schema is None:
+            self._hold(name, progress, "the registry has no such schema")
+            return False
+        if progress.after is None:
+            progress.after = self._settle(connection, name)
+        rows = self._spool.read(name, progress.after, progress.rows, BATCH_BYTES)
+        if not rows:
+            return False
+        done = load(connection, self._spool.spool_id, schema, rows)
+        progress.after = rows[-1].sequence
+        self._forget(name, rows, done)
+        self._release(name, progress)
+        return len(rows) == progress.rows or sum(len(row.body) for row in rows) > BATCH_BYTES // 2
+
+    def _settle(self, connection: Connection, name: str) -> int:
+        """Deletes what the warehouse has although the spool still holds it: a loader before this one was killed, or
+        a power cut undid its deletes. Returns the last sequence that the warehouse has."""
+        with connection.transaction():
+            connection.execute(_GUARDS)
+            after = warehouse.last_sequence(connection, name, self._spool.spool_id)
+        while rows := [row for row in self._spool.read(name, 0, BATCH_ROWS, BATCH_BYTES) if row.sequence <= after]:
+            rejected = warehouse.rejected_among(connection, name, [row.sequence for row in rows])
+            self._forget(name, rows, Loaded(len(rows) - rejected, rejected))
+        return after
+
+    def _forget(self, name: str, rows: Sequence[SpooledRow], done: Loaded) -> None:
+        self._spool.delete_through(name, rows[-1].sequence, loaded=done.loaded, rejected=done.rejected)
+        self._deleted_bytes += sum(len(row.body) for row in rows)
+        if self._deleted_bytes > CHECKPOINT_BYTES:
+            self._spool.checkpoint()
+            self._deleted_bytes = 0
+
+    # Troubles
+
+    @contextmanager
+    def _troubles(self, connection: Connection, name: str, progress: Progress) -> Iterator[None]:
+        try:
+            yield
+        except ClaimedElsewhere:
+            progress.after = None
+        except psycopg.Error as error:
+            progress.after = None  # what was committed before the trouble is known to the warehouse alone
+            text = trouble_of(error, self._dsn or "")
+            if connection.closed:
+                self._report("down", text)
+                self._disconnect()
+                self._connecting.delay()
+                return
+            if isinstance(error, psycopg.errors.QueryCanceled | psycopg.errors.OutOfMemory):
+                progress.rows = max(1, progress.rows // 4)
+            if isinstance(error, psycopg.errors.ReadOnlySqlTransaction):  # a standby, maybe: ask for the primary again
+                self._disconnect()
+            self._hold(name, progress, text)
+
+    def _hold(self, name: str, progress: Progress, reason: str) -> None:
+        progress.delay()
+        if reason != progress.hold:
+            log.error("%s: its rows wait: %s", name, reason)
+            self._spool.set_hold(name, reason)
+            progress.hold = reason
+
+    def _release(self, name: str, progress: Progress) -> None:
+        progress.rows = min(BATCH_ROWS, progress.rows * 2)
+        progress.wait = progress.not_before = 0.0
+        if progress.hold is not None:
+            log.info("%s: its rows are loaded again", name)
+            self._spool.set_hold(name, None)
+            progress.hold = None
+
+    def _report(self, state: str, error: str | None) -> None:
+        if (state, error) == self._state:
+            return
+        self._state = (state, error)
+        self._spool.set_warehouse_state(state, error)  # type: ignore[arg-type]
+        log.log(logging.ERROR if error else logging.INFO, "the warehouse is %s%s", state, f": {error}" if error else "")
+
+
+# The process
+
+
+def run(home: Path, stop: threading.Event) -> None:
+    """Loads until `stop` is set. The spool's own troubles (a full disk, a locked or replaced file) are waited out."""
+    loader: Loader | None = None
+    files: object = None
+    while not stop.is_set():
+        try:
+            if loader and files != _identity(home):  # SQLite would go on with files that were removed
+                loader.close()
+                loader = None
+            if loader is None:
+                loader = Loader(home)
+                files = _identity(home)
+            pause = 0.0 if loader.step() else POLL_SECONDS
+        except (sqlite3.Error, OSError) as error:
+            log.error("the spool or the registry: %s: %s", type(error).__name__, error)
+            if loader:
+                loader.close()
+            loader = None
+            pause = 1.0
+        stop.wait(pause)
+    if loader:
+        loader.close()
+
+
+def _identity(home: Path) -> object:
+    return [(home / name).stat().st_ino for name in ("spool.db", "registry.db")]
+
+
+@contextmanager
+def only_one(home: Path, stop: threading.Event) -> Iterator[None]:
+    """Waits until no other loader of this home runs, or `stop` is set. The lock goes with the process."""
+    with (home / "loader.lock").open("a") as lock:
+        while not stop.is_set():
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                stop.wait(POLL_SECONDS)
+        yield
+
+
+def _watch_parent(parent: int, stop: threading.Event) -> None:
+    """Ends the process soon after `parent` did: the next receiver starts a loader of its own."""
+    while os.getppid() == parent and not stop.wait(0.5):
+        pass
+    stop.set()
+    # A batch under way has as long to finish; being cut off in it loses and doubles nothing.
+    time.sleep(5)
+    os._exit(0)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m receiver.loader", description=__doc__)
+    parser.add_argument("--home", type=Path, required=True, help="the stack's folder, which holds spool and registry")
+    parser.add_argument("--parent", type=int, default=os.getppid(), help="end when this process does (the caller)")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    threading.Thread(target=_watch_parent, args=(options.parent, stop), daemon=True).start()
+    with only_one(options.home, stop):
+        run(options.home, stop)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

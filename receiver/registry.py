@@ -1,0 +1,149 @@
+"""The registry: the live endpoints, the schemas, and the receiver's settings, in one SQLite file.
+
+The provider writes it; receiver and loader follow it. It lies beside the spool and not in the warehouse, because
+a leaked token must be revocable, and the receiver must start, while the warehouse is down.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from receiver.database import open_database, transaction
+
+Loading = Literal["upsert", "append"]
+
+BUSY_SECONDS = 10.0
+
+_TABLES = """
+CREATE TABLE endpoints (
+    hash TEXT PRIMARY KEY, schema TEXT NOT NULL, slot TEXT NOT NULL, source TEXT NOT NULL,
+    signed INTEGER NOT NULL, signing_keys TEXT NOT NULL, created_at TEXT NOT NULL);
+CREATE TABLE schemas (
+    schema TEXT PRIMARY KEY, display_name TEXT NOT NULL, source TEXT NOT NULL, loading TEXT NOT NULL);
+CREATE TABLE settings (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+"""
+
+
+@dataclass(frozen=True)
+class EndpointEntry:
+    """One live secret URL. `hash` is `token.digest` of its token; `signing_keys` are secret: no repr shows them."""
+
+    hash: str
+    schema: str
+    slot: str
+    source: str
+    signed: bool
+    signing_keys: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return (
+            f"EndpointEntry(hash={self.hash[:12]}…, schema={self.schema!r}, slot={self.slot!r}, "
+            f"source={self.source!r}, signed={self.signed}, signing_keys={len(self.signing_keys)})"
+        )
+
+
+@dataclass(frozen=True)
+class SchemaEntry:
+    """One warehouse schema and how its rows are loaded."""
+
+    schema: str
+    display_name: str
+    source: str
+    loading: Loading
+
+
+class Registry:
+    """An open registry. Every write is one durable transaction and idempotent; errors are sqlite3.Error.
+
+    For one thread at a time, any thread.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Opens `path`, making the file (mode 0600) and its tables if need be."""
+        self.path = path
+        self._connection = open_database(path, _TABLES, BUSY_SECONDS)
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def __enter__(self) -> "Registry":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def put_endpoint(self, endpoint: EndpointEntry) -> None:
+        """Adds the endpoint, or gives the one of that hash these values (its created_at stays)."""
+        self._write(
+            "INSERT INTO endpoints VALUES (?, ?, ?, ?, ?, ?, strftime('%Y-%m-%dT%H:%M:%SZ', 'now'))"
+            " ON CONFLICT (hash) DO UPDATE SET schema = excluded.schema, slot = excluded.slot,"
+            " source = excluded.source, signed = excluded.signed, signing_keys = excluded.signing_keys",
+            endpoint.hash,
+            endpoint.schema,
+            endpoint.slot,
+            endpoint.source,
+            int(endpoint.signed),
+            json.dumps(endpoint.signing_keys),
+        )
+
+    def get_endpoint(self, hash: str) -> EndpointEntry | None:
+        return next(self._endpoints("WHERE hash = ?", hash), None)
+
+    def endpoints(self) -> list[EndpointEntry]:
+        return list(self._endpoints("ORDER BY schema, slot, hash"))
+
+    def remove_endpoint(self, hash: str) -> None:
+        self._write("DELETE FROM endpoints WHERE hash = ?", hash)
+
+    def put_schema(self, schema: SchemaEntry) -> None:
+        """Adds the schema, or gives the one of that name these values."""
+        self._write(
+            "INSERT OR REPLACE INTO schemas VALUES (?, ?, ?, ?)",
+            schema.schema,
+            schema.display_name,
+            schema.source,
+            schema.loading,
+        )
+
+    def get_schema(self, schema: str) -> SchemaEntry | None:
+        return next(self._schemas("WHERE schema = ?", schema), None)
+
+    def schemas(self) -> list[SchemaEntry]:
+        return list(self._schemas("ORDER BY schema"))
+
+    def remove_schema(self, schema: str) -> None:
+        self._write("DELETE FROM schemas WHERE schema = ?", schema)
+
+    def set_setting(self, key: str, value: str | None) -> None:
+        """Sets `warehouse_dsn`, `spool_max_bytes` or `keep_free_bytes`; None unsets it."""
+        if value is None:
+            self._write("DELETE FROM settings WHERE key = ?", key)
+        else:
+            self._write("INSERT OR REPLACE INTO settings VALUES (?, ?)", key, value)
+
+    def setting(self, key: str) -> str | None:
+        return self.settings().get(key)
+
+    def settings(self) -> dict[str, str]:
+        return dict(self._connection.execute("SELECT key, value FROM settings").fetchall())
+
+    def version(self) -> int:
+        """A number that changes when *another* connection has written (SQLite's PRAGMA data_version)."""
+        version: int = self._connection.execute("PRAGMA data_version").fetchone()[0]
+        return version
+
+    def _endpoints(self, condition: str, *values: str) -> Iterator[EndpointEntry]:
+        query = f"SELECT hash, schema, slot, source, signed, signing_keys FROM endpoints {condition}"  # noqa: S608 (ours)
+        for hash, schema, slot, source, signed, keys in self._connection.execute(query, values).fetchall():
+            yield EndpointEntry(hash, schema, slot, source, bool(signed), tuple(json.loads(keys)))
+
+    def _schemas(self, condition: str, *values: str) -> Iterator[SchemaEntry]:
+        query = f"SELECT schema, display_name, source, loading FROM schemas {condition}"  # noqa: S608 (ours)
+        for row in self._connection.execute(query, values).fetchall():
+            yield SchemaEntry(*row)
+
+    def _write(self, statement: str, *values: object) -> None:
+        with transaction(self._connection):
+            self._connection.execute(statement, values)

@@ -1,0 +1,375 @@
+"""The receiver's process: takes the socket, serves, answers the control socket, keeps the loader running, and leaves
+without losing a delivery."""
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import resource
+import signal
+import socket
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+from granian._granian import SocketHolder
+from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
+from granian.server.embed import Server as EmbeddedServer
+
+from receiver import code, listener
+from receiver.app import BODY_SECONDS, App
+from receiver.commit import GroupCommit
+from receiver.control import ControlError, ControlServer, Conversation, ReceiverDown, Session
+from receiver.endpoints import Endpoints
+from receiver.spool import Counts, Spool, Usage
+from receiver.supervise import Loader
+
+HEAD_SECONDS = 10.0
+CONNECTIONS = 4096  # more wait in the kernel's queue
+HEAD_BYTES = 32 * 1024  # of a request's head, and of what granian reads ahead, per connection
+LEAVING_SECONDS = 1.0  # how long a leaving receiver answers `Connection: close` to those still connected
+FINISH_SECONDS = 20.0  # more than a body may take
+GRANIAN_STOP_SECONDS = 5.0
+START_SECONDS = 30.0
+SPOOL_BUSY_SECONDS = 2.0  # Customer.io waits 4 s
+
+_log = logging.getLogger("receiver.server")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a receiver is started with. Deadlines are in seconds."""
+
+    home: Path
+    port: int
+    host: str = "127.0.0.1"
+    head_seconds: float = HEAD_SECONDS
+    body_seconds: float = BODY_SECONDS
+
+
+class StartFailed(Exception):
+    """The receiver can't start; the message is for the user, in one line."""
+
+
+class Granian(EmbeddedServer):
+    """granian's embedded server (2.8.7, pinned: this is private API) on a socket that it is given."""
+
+    def __init__(self, app: App, socket: socket.socket, options: Options) -> None:
+        self._socket = socket
+        host, port = socket.getsockname()[:2]
+        super().__init__(
+            app,
+            address=host,
+            port=port,
+            interface=Interfaces.RSGI,
+            http=HTTPModes.http1,
+            websockets=False,
+            backlog=listener.BACKLOG,
+            backpressure=CONNECTIONS,
+            http1_settings=HTTP1Settings(
+                header_read_timeout=int(options.head_seconds * 1000), max_buffer_size=HEAD_BYTES
+            ),
+            log_enabled=False,  # its errors quote what a handler raised
+            log_access=False,  # the path holds the token
+        )
+
+    def _init_shared_socket(self) -> None:
+        # A descriptor of its own: granian closes it when it ends.
+        self._sfd: Any = os.dup(self._socket.fileno())
+        make_holder: Any = SocketHolder  # whose stub lacks the arguments: descriptor, is it a Unix socket, backlog
+        self._shd: Any = make_holder(self._sfd, False, listener.BACKLOG)
+
+
+class Receiver:
+    """One running receiver."""
+
+    def __init__(self, options: Options, open_spool: Callable[..., Spool] = Spool) -> None:
+        self.options = options
+        self.started_at = time.time()
+        self.code = code.digest()
+        self.port = options.port
+        self._open_spool = open_spool
+        self._loop = asyncio.get_running_loop()
+        self._loader = Loader(options.home)
+        self._leave = asyncio.Event()
+        self._is_handed_over = False
+
+    async def run(self) -> None:
+        """Serves until it is told to stop, or until another receiver has taken over. Raises StartFailed."""
+        with _one_start_at_a_time(self.options.home):
+            predecessor = _predecessor(self.options.home)
+            self._socket = (predecessor and predecessor.socket_for(self.options)) or _listen(self.options)
+            self.port = self._socket.getsockname()[1]
+            await self._serve()
+            # From here on two receivers accept, or one. Only now does the old one stop accepting.
+            self._control = ControlServer(self.options.home, self._answer)
+            if predecessor:
+                predecessor.leave()
+            self._write_receiver_json()
+        _log.info("serving on port %d, code %s", self.port, self.code)
+        self._loader.start()
+        for name in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(name, self._leave.set)
+        leave = asyncio.create_task(self._leave.wait())
+        await asyncio.wait({leave, self._serving}, return_when=asyncio.FIRST_COMPLETED)
+        await self._go()
+        if not leave.done():
+            raise StartFailed("granian has stopped by itself")
+
+    async def _serve(self) -> None:
+        home = self.options.home
+        try:
+            self._endpoints = Endpoints(home / "registry.db")
+            self._commit = GroupCommit(self._spool, self._loop)
+        except (sqlite3.Error, OSError) as error:
+            raise StartFailed(f"can't open the registry and the spool in {home}: {error}") from None
+        self.app = App(self._endpoints, self._commit, body_seconds=self.options.body_seconds)
+        self._sweeping = asyncio.create_task(self.app.sweep())
+        self._granian = Granian(self.app, self._socket, self.options)
+        self._serving = asyncio.create_task(self._granian.serve())
+        await self._until_it_answers()
+
+    def _spool(self) -> Spool:
+        return self._open_spool(
+            self.options.home / "spool.db",
+            limits=lambda: (self._endpoints.max_bytes, self._endpoints.keep_free_bytes),
+            busy_seconds=SPOOL_BUSY_SECONDS,
+        )
+
+    async def _until_it_answers(self) -> None:
+        # While an old receiver accepts from the same socket it may be the one that answers: ask until we did.
+        give_up = time.monotonic() + START_SECONDS
+        host, port = self._socket.getsockname()[:2]
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 (the address to ask it at)
+        while not self.app.answered:
+            if self._serving.done() or time.monotonic() > give_up:
+                raise StartFailed("granian doesn't serve")
+            with contextlib.suppress(OSError):
+                reader, writer = await asyncio.open_connection(host, port)
+                writer.write(b"GET / HTTP/1.1\r\nHost: sluice\r\nConnection: close\r\n\r\n")
+                await reader.read()
+                writer.close()
+            await asyncio.sleep(0.005)
+
+    async def _go(self) -> None:
+        """Leaves: everything that came in is answered."""
+        _log.info("leaving")
+        self.app.is_leaving = True
+        stopping = asyncio.create_task(self._loader.stop())
+        await asyncio.sleep(LEAVING_SECONDS)
+        if not self._is_handed_over:
+            listener.silence(self._socket)
+        await self.app.finish(FINISH_SECONDS)
+        self._granian.stop()  # type: ignore[no-untyped-call]  # granian's
+        await asyncio.wait({self._serving}, timeout=GRANIAN_STOP_SECONDS)
+        if not await self.app.finish(FINISH_SECONDS):
+            _log.warning("leaving with %d deliveries unanswered", self.app.in_flight)
+        self._sweeping.cancel()
+        await self._commit.close()
+        await stopping
+        self._control.close()
+        self._remove_receiver_json()
+        _log.info("left")
+
+    # The control socket's operations, called in its threads
+
+    def _answer(self, request: dict[str, Any], session: Session) -> dict[str, Any]:
+        match request:
+            case {"op": "ping"}:
+                return self._ping()
+            case {"op": "endpoint", "hash": str(hash)}:
+                with self._read_spool() as spool:
+                    return self._endpoint(hash, spool.usage(), spool.counts())
+            case {"op": "status"}:
+                return self._status()
+            case {"op": "reload"}:
+                return {"reloaded": self._endpoints.reload()}
+            case {"op": "stop"}:
+                self._loop.call_soon_threadsafe(self._leave.set)
+                return {"stopping": os.getpid()}
+            case {"op": "handover"}:
+                session.descriptors.append(self._socket.fileno())
+                session.when_it_ends = self._take_back
+                return self._ping()
+            case {"op": "leave"}:
+                asyncio.run_coroutine_threadsafe(self._hand_over(), self._loop).result(5)
+                return {"leaving": os.getpid()}
+        raise ValueError(f"no such operation: {request.get('op')}")
+
+    def _ping(self) -> dict[str, Any]:
+        return {
+            "pid": os.getpid(),
+            "code": self.code,
+            "port": self.port,
+            "host": self.options.host,
+            "started_at": self.started_at,
+        }
+
+    def _status(self) -> dict[str, Any]:
+        with self._read_spool() as spool:
+            usage, counts, holds = spool.usage(), spool.counts(), spool.holds()
+            warehouse, waiting_bytes = spool.warehouse_state(), spool.waiting_bytes()
+        endpoints = dict(self._endpoints.by_hash)
+        return {
+            **self._ping(),
+            "warehouse": {"state": warehouse.state, "error": warehouse.error, "at": warehouse.at},
+            "loader": {"pid": self._loader.pid, "starts": self._loader.starts},
+            "spool": {
+                "waiting_bytes": waiting_bytes,
+                "max_bytes": self._endpoints.max_bytes,
+                "trouble": self._commit.trouble or None,
+            },
+            "endpoints": {hash: self._endpoint(hash, usage, counts) for hash in endpoints},
+            "schemas": {
+                schema: {
+                    "accepted": count.accepted,
+                    "loaded": count.loaded,
+                    "rejected": count.rejected,
+                    "waiting": count.waiting,
+                    "last_event_at": count.last_received_at and count.last_received_at / 1e6,
+                    "hold": holds.get(schema),
+                }
+                for schema, count in counts.items()
+            },
+            "unauthorized": self.app.unauthorized,
+        }
+
+    def _endpoint(self, hash: str, usage: dict[str, Usage], counts: dict[str, Counts]) -> dict[str, Any]:
+        entry = self._endpoints.by_hash.get(hash)
+        used = usage.get(hash)
+        lasts = [last for last in (used and used.last_used, self.app.traffic.last(hash)) if last]
+        waiting = counts.get(entry.schema) if entry else None
+        return {
+            "live": entry is not None,
+            "schema": entry.schema if entry else None,
+            "slot": entry.slot if entry else None,
+            "first_used": used.first_used if used else None,
+            "last_used": max(lasts, default=None),
+            "recent": self.app.traffic.recent(hash, time.time()),
+            "waiting": waiting.waiting if waiting else 0,
+        }
+
+    def _read_spool(self) -> Spool:
+        return Spool(self.options.home / "spool.db", busy_seconds=SPOOL_BUSY_SECONDS)
+
+    async def _hand_over(self) -> None:
+        """The socket lives on in another receiver, which accepts by now: be deaf to it, and go."""
+        self.app.is_leaving = True
+        listener.silence(self._socket)
+        self._is_handed_over = True
+        self._leave.set()
+
+    def _take_back(self) -> None:
+        """A successor that died before it said "leave" may have taken the control socket with it."""
+        if not self._is_handed_over and not self._control.is_ours():
+            _log.warning("a successor failed; carrying on")
+            self._control.claim()
+
+    def _write_receiver_json(self) -> None:
+        facts = {
+            **self._ping(),
+            "start_time": psutil.Process().create_time(),
+            "control": os.fspath(self._control.path),
+        }
+        path = self.options.home / "receiver.json"
+        fresh = path.with_suffix(".new")
+        fresh.write_text(json.dumps(facts) + "\n")
+        fresh.replace(path)
+
+    def _remove_receiver_json(self) -> None:
+        if _recorded(self.options.home).get("pid") == os.getpid():
+            (self.options.home / "receiver.json").unlink(missing_ok=True)
+
+
+class Predecessor:
+    """The running receiver of the same home, whose place is to be taken."""
+
+    def __init__(self, home: Path) -> None:
+        """Raises ReceiverDown."""
+        self._conversation = Conversation(home)
+        self._facts = self._conversation.ask("ping")
+
+    def socket_for(self, options: Options) -> socket.socket | None:
+        """Its listening socket, if it is the one that these options ask for."""
+        answer, descriptors = self._conversation.ask_for_descriptors("handover")
+        inherited = socket.socket(fileno=descriptors[0])
+        if answer["host"] == options.host and answer["port"] == (options.port or answer["port"]):
+            inherited.setblocking(False)
+            return inherited
+        inherited.close()
+        return None
+
+    def leave(self) -> None:
+        """Tells it that its successor serves."""
+        with contextlib.suppress(ReceiverDown, ControlError):
+            self._conversation.ask("leave")
+        self._conversation.close()
+
+
+def _predecessor(home: Path) -> Predecessor | None:
+    try:
+        return Predecessor(home)
+    except ReceiverDown:
+        _end_the_hung(home)
+        return None
+
+
+def _end_the_hung(home: Path) -> None:
+    """Ends a receiver of this home that is alive but doesn't answer its control socket."""
+    facts = _recorded(home)
+    try:
+        process = psutil.Process(facts["pid"])
+        if process.create_time() != facts["start_time"]:
+            return
+        _log.warning("the receiver with pid %d doesn't answer; ending it", process.pid)
+        process.terminate()
+        process.wait(FINISH_SECONDS)
+    except psutil.TimeoutExpired:
+        process.kill()
+        process.wait(FINISH_SECONDS)
+    except (KeyError, psutil.NoSuchProcess):
+        return
+
+
+def _recorded(home: Path) -> dict[str, Any]:
+    try:
+        facts: dict[str, Any] = json.loads((home / "receiver.json").read_text())
+        return facts
+    except (OSError, ValueError):
+        return {}
+
+
+def _listen(options: Options) -> socket.socket:
+    try:
+        return listener.listen(options.host, options.port, options.home.name)
+    except listener.PortTaken as taken:
+        raise StartFailed(str(taken)) from None
+    except OSError as error:
+        raise StartFailed(f"can't listen on {options.host}: {error.strerror or error}") from None
+
+
+@contextlib.contextmanager
+def _one_start_at_a_time(home: Path) -> Iterator[None]:
+    descriptor = os.open(home / "receiver.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def raise_descriptor_limit() -> None:
+    """A connection is a file descriptor, and 1,024, the usual limit, would let as many idle clients lock others out."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = CONNECTIONS + 1024
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -1,0 +1,332 @@
+"""The spool: where an accepted event is durable before the warehouse has it. One SQLite file.
+
+The promise behind every 200 is kept here: `append` returns after the rows are on disk, or raises. The
+receiver appends; the loader reads, loads and deletes, in a process of its own.
+"""
+
+import os
+import sqlite3
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from receiver.database import Connect, connect, open_database, transaction
+
+MAX_BYTES = 5 * 2**30  # what waits in the spool at most, unless the settings say otherwise
+KEEP_FREE_BYTES = 2**30  # what is left free on its disk
+FREE_SECONDS = 0.25  # how long a look at the disk is believed
+GIVE_BACK_PAGES = 2048  # at a time: the receiver's commits wait for it
+DELETE_CHUNK = 500  # rows a transaction: the receiver's commits wait for it (some ms)
+
+_TABLES = """
+CREATE TABLE spool (
+    sequence INTEGER PRIMARY KEY, schema TEXT NOT NULL, received_at INTEGER NOT NULL, event_id TEXT,
+    object_type TEXT, metric TEXT, timestamp INTEGER, body BLOB NOT NULL, reason TEXT);
+CREATE INDEX spool_by_schema ON spool (schema);
+CREATE TABLE state (
+    spool_id TEXT NOT NULL, last_sequence INTEGER NOT NULL, waiting_bytes INTEGER NOT NULL,
+    warehouse TEXT NOT NULL, warehouse_error TEXT, warehouse_at REAL);
+INSERT INTO state VALUES (lower(hex(randomblob(16))), 0, 0, 'unset', NULL, NULL);
+CREATE TABLE counters (
+    schema TEXT PRIMARY KEY, accepted INTEGER NOT NULL, loaded INTEGER NOT NULL, rejected INTEGER NOT NULL,
+    waiting INTEGER NOT NULL, last_received_at INTEGER);
+CREATE TABLE usage (hash TEXT PRIMARY KEY, first_used REAL NOT NULL, last_used REAL NOT NULL);
+CREATE TABLE holds (schema TEXT PRIMARY KEY, reason TEXT NOT NULL);
+"""
+
+# Pages that are done with can be returned to the disk; overwriting what was deleted would only cost time.
+_PRAGMAS = ("auto_vacuum = INCREMENTAL", "secure_delete = OFF", "journal_size_limit = 67108864")
+
+
+class SpoolFull(Exception):
+    """The spool holds as much as it may, or its disk as much as it should."""
+
+
+class Arrival(NamedTuple):
+    """One delivery on its way into the spool. With a `reason`, its body can't be used: it goes to `_sdc_rejected`."""
+
+    hash: str  # of the endpoint it came by
+    schema: str
+    received_at: int  # microseconds since 1970
+    event_id: str | None
+    object_type: str | None
+    metric: str | None
+    timestamp: int | None  # as sent
+    body: bytes  # the event's JSON, or the raw body of a rejected one
+    reason: str | None
+
+
+class SpooledRow(NamedTuple):
+    """One row that waits for the loader; columns as in `Arrival`."""
+
+    sequence: int
+    schema: str
+    received_at: int
+    event_id: str | None
+    object_type: str | None
+    metric: str | None
+    timestamp: int | None
+    body: bytes
+    reason: str | None
+
+
+class Usage(NamedTuple):
+    """When an endpoint was first and last used, in seconds since 1970."""
+
+    first_used: float
+    last_used: float
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What became of a schema's deliveries: accepted = loaded + rejected + waiting."""
+
+    accepted: int
+    loaded: int
+    rejected: int
+    waiting: int
+    last_received_at: int | None  # microseconds since 1970
+
+
+@dataclass(frozen=True)
+class WarehouseState:
+    """What the loader last said of the warehouse: `at` in seconds since 1970, None if it never did."""
+
+    state: Literal["up", "down", "unset"]
+    error: str | None
+    at: float | None
+
+
+class Spool:
+    """An open spool, for one thread at a time. Errors are sqlite3.Error and OSError, unless said otherwise.
+
+    Several processes may have it open: an old receiver and a new one during a hand-over, and the loader.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        limits: Callable[[], tuple[int, int]] = lambda: (MAX_BYTES, KEEP_FREE_BYTES),
+        busy_seconds: float = 10.0,
+        connect: Connect = connect,
+    ) -> None:
+        """Opens `path`, making it (mode 0600) if need be.
+
+        `limits` says, whenever asked, how many bytes may wait and how many must stay free on the disk.
+        """
+        self.path = path
+        self._limits = limits
+        self._free_bytes = 0
+        self._free_until = 0.0  # the monotonic time until which `_free_bytes` is believed
+        self._connection = open_database(path, _TABLES, busy_seconds, _PRAGMAS, connect)
+        self._inode = path.stat().st_ino
+        self.spool_id: str = str(uuid.UUID(self._connection.execute("SELECT spool_id FROM state").fetchone()[0]))
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def __enter__(self) -> "Spool":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # The receiver's side
+
+    def append(self, arrivals: Sequence[Arrival]) -> tuple[int, int]:
+        """Stores all of `arrivals` in one transaction; on return they are on disk. Returns the first and last sequence.
+
+        Sequences rise in the order of commits, across processes and steps of the clock. Raises SpoolFull, and
+        then nothing was stored; after a sqlite3.Error or OSError nothing is known, and the sender must repeat.
+        """
+        size = sum(len(arrival.body) for arrival in arrivals)
+        max_bytes, keep_free_bytes = self._limits()
+        self._check_disk(size, keep_free_bytes)
+        with transaction(self._connection):
+            last, waiting_bytes = self._connection.execute("SELECT last_sequence, waiting_bytes FROM state").fetchone()
+            if waiting_bytes + size > max_bytes:
+                raise SpoolFull(f"{waiting_bytes} bytes wait in the spool, {max_bytes} are allowed")
+            first = max(last + 1, time.time_ns())
+            self._connection.executemany(
+                "INSERT INTO spool VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [(sequence, *arrival[1:]) for sequence, arrival in enumerate(arrivals, first)],
+            )
+            last = first + len(arrivals) - 1
+            self._connection.execute(
+                "UPDATE state SET last_sequence = ?, waiting_bytes = waiting_bytes + ?", (last, size)
+            )
+            self._count_arrivals(arrivals)
+        return first, last
+
+    def _count_arrivals(self, arrivals: Sequence[Arrival]) -> None:
+        by_schema: dict[str, list[int]] = {}
+        by_hash: dict[str, list[int]] = {}
+        for arrival in arrivals:
+            by_schema.setdefault(arrival.schema, []).append(arrival.received_at)
+            by_hash.setdefault(arrival.hash, []).append(arrival.received_at)
+        for schema, times in by_schema.items():
+            self._connection.execute(
+                "INSERT INTO counters VALUES (?1, ?2, 0, 0, ?2, ?3) ON CONFLICT (schema) DO UPDATE SET"
+                " accepted = accepted + ?2, waiting = waiting + ?2, last_received_at = ?3",
+                (schema, len(times), max(times)),
+            )
+        for hash, times in by_hash.items():
+            self._connection.execute(
+                "INSERT INTO usage VALUES (?1, ?2, ?3) ON CONFLICT (hash) DO UPDATE SET last_used = ?3",
+                (hash, min(times) / 1e6, max(times) / 1e6),
+            )
+
+    def _check_disk(self, size: int, keep_free_bytes: int) -> None:
+        # SQLite goes on writing to a file that was removed, and what it says then is worth nothing.
+        if self.path.stat().st_ino != self._inode:
+            raise FileNotFoundError(f"{self.path.name} was replaced by another file")
+        now = time.monotonic()
+        if now > self._free_until:
+            disk = os.statvfs(self.path.parent)
+            self._free_bytes = disk.f_bavail * disk.f_frsize
+            self._free_until = now + FREE_SECONDS
+        self._free_bytes -= size
+        if self._free_bytes < keep_free_bytes:
+            raise SpoolFull(f"less than {keep_free_bytes} bytes are left on the spool's disk")
+
+    def give_back(self, keep_pages: int) -> None:
+        """Returns unused pages of the file to the disk, some of those beyond `keep_pages`."""
+        unused: int = self._connection.execute("PRAGMA freelist_count").fetchone()[0]
+        if unused > keep_pages:
+            pages = min(unused - keep_pages, GIVE_BACK_PAGES)
+            self._connection.execute(f"PRAGMA incremental_vacuum({pages})").fetchall()
+
+    # The loader's side
+
+    def make_way(self) -> None:
+        """For the loader's connection: it holds the write lock as briefly as can be, since the receiver waits for it.
+
+        Its commits aren't synced: a power cut may undo deletes, and the warehouse's bookkeeping then skips these rows. The
+        receiver's promise stays whole: its sync covers the file, so everything before its commit is on disk with it.
+        Nor do they checkpoint: see `checkpoint`.
+        """
+        self._connection.execute("PRAGMA synchronous = NORMAL")
+        self._connection.execute("PRAGMA wal_autocheckpoint = 0")
+
+    def checkpoint(self) -> None:
+        """Moves what it can from the WAL into the file, without making anyone wait. The receiver does so while it
+        commits; this is for a backlog's deletes while no delivery comes."""
+        self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+
+    def schemas_waiting(self) -> list[str]:
+        """The schemas that have rows in the spool."""
+        rows = self._connection.execute("SELECT schema FROM counters WHERE waiting > 0 ORDER BY schema")
+        return [schema for (schema,) in rows.fetchall()]
+
+    def read(self, schema: str, after: int, limit_rows: int, limit_bytes: int) -> list[SpooledRow]:
+        """The rows of `schema` with sequences above `after`, in order.
+
+        At most `limit_rows`, and no more than fit into `limit_bytes` of bodies, but always one if there is any.
+        """
+        cursor = self._connection.execute(
+            "SELECT * FROM spool WHERE schema = ? AND sequence > ? ORDER BY sequence LIMIT ?",
+            (schema, after, limit_rows),
+        )
+        rows: list[SpooledRow] = []
+        size = 0
+        for values in cursor:
+            row = SpooledRow(*values)
+            size += len(row.body)
+            if rows and size > limit_bytes:
+                break
+            rows.append(row)
+        cursor.close()  # a read left open would keep the WAL growing
+        return rows
+
+    def delete_through(self, schema: str, sequence: int, *, loaded: int, rejected: int) -> int:
+        """Deletes the rows of `schema` up to and including `sequence`, and counts them; returns their number.
+
+        `loaded` and `rejected` say what became of them. Rows beyond those (left over from a loader that died
+        after the warehouse's commit) count as rejected where they have a reason, else as loaded.
+        """
+        deleted = 0
+        while True:
+            with transaction(self._connection):
+                rows = self._connection.execute(
+                    "SELECT sequence, length(body), reason IS NOT NULL FROM spool"
+                    " WHERE schema = ? AND sequence <= ? ORDER BY sequence LIMIT ?",
+                    (schema, sequence, DELETE_CHUNK),
+                ).fetchall()
+                if not rows:
+                    return deleted
+                as_loaded = min(loaded, len(rows))
+                as_rejected = min(rejected, len(rows) - as_loaded)
+                loaded -= as_loaded
+                rejected -= as_rejected
+                for _, _, has_reason in rows[as_loaded + as_rejected :]:
+                    if has_reason:
+                        as_rejected += 1
+                    else:
+                        as_loaded += 1
+                self._connection.execute("DELETE FROM spool WHERE schema = ? AND sequence <= ?", (schema, rows[-1][0]))
+                self._connection.execute(
+                    "UPDATE counters SET loaded = loaded + ?, rejected = rejected + ?, waiting = waiting - ?"
+                    " WHERE schema = ?",
+                    (as_loaded, as_rejected, len(rows), schema),
+                )
+                self._connection.execute(
+                    "UPDATE state SET waiting_bytes = waiting_bytes - ?", (sum(size for _, size, _ in rows),)
+                )
+            deleted += len(rows)
+
+    def set_warehouse_state(self, state: Literal["up", "down", "unset"], error: str | None = None) -> None:
+        """The loader's word on the warehouse. `error` must hold no secret: it is shown."""
+        with transaction(self._connection):
+            self._connection.execute(
+                "UPDATE state SET warehouse = ?, warehouse_error = ?, warehouse_at = ?",
+                (state, error, time.time()),
+            )
+
+    def set_hold(self, schema: str, reason: str | None) -> None:
+        """The loader's word on why the rows of `schema` wait; None when they don't. `reason` is shown: no secrets."""
+        with transaction(self._connection):
+            if reason is None:
+                self._connection.execute("DELETE FROM holds WHERE schema = ?", (schema,))
+            else:
+                self._connection.execute("INSERT OR REPLACE INTO holds VALUES (?, ?)", (schema, reason))
+
+    # For whoever asks
+
+    def holds(self) -> dict[str, str]:
+        """By schema, why its rows wait although the warehouse is up."""
+        return dict(self._connection.execute("SELECT schema, reason FROM holds ORDER BY schema").fetchall())
+
+    def waiting(self, schema: str) -> int:
+        """How many rows of `schema` wait for the loader."""
+        counts = self.counts().get(schema)
+        return counts.waiting if counts else 0
+
+    def waiting_bytes(self) -> int:
+        """Bytes of all bodies that wait."""
+        size: int = self._connection.execute("SELECT waiting_bytes FROM state").fetchone()[0]
+        return size
+
+    def counts(self) -> dict[str, Counts]:
+        """Per schema, since the spool was made."""
+        rows = self._connection.execute(
+            "SELECT schema, accepted, loaded, rejected, waiting, last_received_at FROM counters"
+        )
+        return {schema: Counts(*counts) for schema, *counts in rows.fetchall()}
+
+    def usage(self) -> dict[str, Usage]:
+        """Per endpoint hash, for every endpoint that was ever used."""
+        rows = self._connection.execute("SELECT hash, first_used, last_used FROM usage").fetchall()
+        return {hash: Usage(first, last) for hash, first, last in rows}
+
+    def warehouse_state(self) -> WarehouseState:
+        row = self._connection.execute("SELECT warehouse, warehouse_error, warehouse_at FROM state").fetchone()
+        return WarehouseState(*row)
+
+
+def is_disk_trouble(error: BaseException) -> bool:
+    """Whether `error`, from a Spool, is about the disk or the spool's bound: it may pass by itself."""
+    return isinstance(error, SpoolFull | sqlite3.Error | OSError)

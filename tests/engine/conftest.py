@@ -1,0 +1,29 @@
+"""Engine tests: a clone a module, its stack destroyed and its daemons gone at the end."""
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from stack import Stack, processes_of
+
+from provider import daemons
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Stack]:
+    """A fresh clone with an empty stack. Its path has a space, as a user's may have."""
+    with tempfile.TemporaryDirectory(prefix="sluice test ") as folder:
+        os.chmod(folder, 0o755)  # noqa: PTH101, S103 - PostgreSQL's account must pass when we are root
+        made = Stack.clone(Path(folder) / "a clone", os.environ)
+        try:
+            yield made
+        finally:
+            daemons.stop_all(made.home)
+            left = processes_of(made.root)
+        assert not left, left

@@ -1,0 +1,214 @@
+"""A clone of the project with a stack of its own, driven by the real engine: `pulumi up` and so on as a user runs them."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from provider import postgres
+
+PROJECT = Path(__file__).resolve().parent.parent.parent
+PARTS = ("__main__.py", "Pulumi.yaml", "components", "provider", "receiver", "samples", "tools", "Makefile")
+PATIENCE_S = 180
+
+CUSTOMERIO: dict[str, Any] = {"name": "Stitch Customer.io", "source": "customerio", "tokens": {"primary": 1}}
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody has just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class Ran:
+    """What a command printed (both streams, as a person sees them) and its exit code."""
+
+    text: str
+    code: int
+
+
+@dataclass
+class Step:
+    """One thing that the engine did: `op` such as create-replacement, `urn`, and the paths that changed."""
+
+    op: str
+    urn: str
+    changed: list[str]
+
+    @property
+    def name(self) -> str:
+        return self.urn.rsplit("::", 1)[1]
+
+    @property
+    def type(self) -> str:
+        return self.urn.split("::")[-2].split("$")[-1]
+
+
+@dataclass
+class Stack:
+    """The stack `dev` of a clone in `root`. `said` holds everything that its commands ever printed."""
+
+    root: Path
+    environment: dict[str, str]
+    port: int = field(default_factory=free_port)
+    said: list[str] = field(default_factory=list)
+    config: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def clone(cls, root: Path, environment: Mapping[str, str]) -> "Stack":
+        """Copies the project's sources to `root`, which uses this project's virtual environment."""
+        root.mkdir(parents=True, exist_ok=True)
+        for part in PARTS:
+            source = PROJECT / part
+            if source.is_dir():
+                shutil.copytree(source, root / part, ignore=shutil.ignore_patterns("__pycache__"))
+            elif source.exists():
+                shutil.copy2(source, root / part)
+        (root / ".venv").symlink_to(PROJECT / ".venv")
+        state = root / ".sluice"
+        state.mkdir()
+        own = {"PULUMI_DEBUG_COMMANDS": "true"}  # for --event-log, which tells what the engine did, in order
+        own |= {"PULUMI_BACKEND_URL": f"file://{state}", "PULUMI_CONFIG_PASSPHRASE": "a test's passphrase"}
+        stack = cls(root, {**environment, **own})
+        stack.pulumi("stack", "init", "dev", check=True)
+        return stack
+
+    @property
+    def home(self) -> Path:
+        return self.root / ".sluice" / "dev"
+
+    def declare(self, *integrations: Mapping[str, Any], **config: Any) -> None:
+        """Writes the stack's config file: the integrations, and `sluice:` keys by name."""
+        path = self.root / "Pulumi.dev.yaml"
+        kept = [line for line in path.read_text().splitlines() if line.startswith("encryptionsalt")] if path.exists() else []
+        self.config = {"platform": "local", "port": self.port, "integrations": list(integrations), **config}
+        values = {f"sluice:{name}": value for name, value in self.config.items()}
+        # JSON is YAML.
+        path.write_text("\n".join([*kept, f"config: {json.dumps(values)}", ""]))
+
+    def pulumi(self, *arguments: str, check: bool = False, stdin: str | None = None) -> Ran:
+        done = subprocess.run(
+            ["pulumi", *arguments, "--non-interactive"],
+            cwd=self.root,
+            env=self.environment,
+            input=stdin,
+            stdin=subprocess.DEVNULL if stdin is None else None,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            check=False,
+        )
+        ran = Ran(done.stdout + done.stderr, done.returncode)
+        self.said.append(ran.text)
+        assert not check or ran.code == 0, ran.text
+        return ran
+
+    def up(self, *flags: str) -> list[Step]:
+        """`pulumi up`, which must succeed; returns what the engine did, in the order in which it was finished."""
+        return self._run("up", "--yes", "--skip-preview", *flags)
+
+    def preview(self, *flags: str) -> list[Step]:
+        return self._run("preview", "--diff", *flags)
+
+    def refresh(self) -> list[Step]:
+        return self._run("refresh", "--yes", "--skip-preview")
+
+    def destroy(self) -> list[Step]:
+        return self._run("destroy", "--yes", "--skip-preview")
+
+    def _run(self, command: str, *flags: str) -> list[Step]:
+        log = self.root / "events.json"
+        log.unlink(missing_ok=True)
+        self.pulumi(command, *flags, "--event-log", str(log), check=True)
+        steps = []
+        finished = "resourcePreEvent" if command == "preview" else "resOutputsEvent"
+        for line in log.read_text().splitlines():
+            event = json.loads(line)
+            if finished in event:
+                metadata = event[finished]["metadata"]
+                changed = sorted(metadata.get("detailedDiff") or metadata.get("diffs") or [])
+                steps.append(Step(metadata["op"], metadata["urn"], changed))
+        return [step for step in steps if step.op != "same" and not step.type.startswith("pulumi:")]
+
+    def outputs(self) -> dict[str, Any]:
+        """The stack's outputs with their secrets; not kept in `said`, since showing them was asked for."""
+        done = subprocess.run(
+            ["pulumi", "stack", "output", "--json", "--show-secrets"],
+            cwd=self.root, env=self.environment, capture_output=True, text=True, check=True, timeout=PATIENCE_S,
+        )  # fmt: skip
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
+
+    def url(self, schema: str = "stitch_customerio", slot: str = "primary") -> str:
+        return str(self.outputs()["integrations"][schema]["slots"][slot]["url"])
+
+    def sql(self, query: str) -> list[tuple[Any, ...]]:
+        server = postgres.recorded(self.home)
+        assert server is not None
+        with psycopg.connect(server.dsn, connect_timeout=10) as connection:
+            return connection.execute(query.encode()).fetchall()
+
+    def sql_execute(self, statements: str) -> None:
+        server = postgres.recorded(self.home)
+        assert server is not None
+        with psycopg.connect(server.dsn, connect_timeout=10) as connection:
+            connection.execute(statements.encode())
+
+    def make(self, target: str, **variables: str) -> Ran:
+        """`make target` in the clone, as a user runs it, on this stack's own backend and passphrase."""
+        words = [f"{name}={value}" for name, value in variables.items()]
+        done = subprocess.run(
+            ["make", target, *words], cwd=self.root, env=self.environment, stdin=subprocess.DEVNULL,
+            capture_output=True, text=True, timeout=PATIENCE_S, check=False,
+        )  # fmt: skip
+        ran = Ran(done.stdout + done.stderr, done.returncode)
+        self.said.append(ran.text)
+        return ran
+
+    def state_file(self) -> str:
+        return (self.root / ".sluice/.pulumi/stacks/sluice/dev.json").read_text()
+
+
+def post(url: str, body: bytes, headers: Mapping[str, str] | None = None) -> int:
+    """The status of a POST; 0 when the connection was refused or reset."""
+    request = urllib.request.Request(url, data=body, headers={"Content-Type": "application/json", **(headers or {})})
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+    except OSError:
+        return 0
+
+
+def event(event_id: str, **more: Any) -> bytes:
+    """One delivery as Customer.io posts it."""
+    body = {"event_id": event_id, "object_type": "email", "metric": "sent", "timestamp": 1790000000, "data": {}}
+    return json.dumps({**body, **more}).encode()
+
+
+def processes_of(root: Path) -> list[str]:
+    """The command lines of processes that belong to the clone: by argument, or by working folder."""
+    found = []
+    for entry in Path("/proc").iterdir() if Path("/proc").is_dir() else []:
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        try:
+            line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            where = os.readlink(entry / "cwd")
+        except OSError:
+            continue
+        if str(root) in line or where.startswith(str(root)):
+            found.append(line)
+    return found

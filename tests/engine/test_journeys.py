@@ -1,0 +1,74 @@
+"""The three journeys on the real engine: a declaration, an event, a rotation. Each test goes on where the last ended."""
+
+import json
+import time
+from pathlib import Path
+
+from stack import CUSTOMERIO, Stack, event, post
+
+SAMPLES = Path(__file__).resolve().parents[2] / "samples"
+
+
+def wait_for_rows(stack: Stack, count: int, table: str = "stitch_customerio.data") -> None:
+    deadline = time.monotonic() + 30
+    while (found := stack.sql(f"SELECT count(*) FROM {table}")[0][0]) != count:
+        assert time.monotonic() < deadline, f"{found} rows in {table}, not {count}"
+        time.sleep(0.1)
+
+
+def test_the_first_up_makes_each_part_of_the_integration_once(stack: Stack) -> None:
+    stack.declare(CUSTOMERIO)
+    made = {step.name: (step.op, step.type) for step in stack.up()}
+    assert made == {
+        "postgres": ("create", "sluice:index:PostgresServer"),
+        "receiver": ("create", "sluice:index:Receiver"),
+        "stitch_customerio": ("create", "sluice:index:Integration"),
+        "stitch_customerio-schema": ("create", "sluice:index:PostgresSchema"),
+        "stitch_customerio-token-primary": ("create", "random:index/randomPassword:RandomPassword"),
+        "stitch_customerio-endpoint-primary": ("create", "sluice:index:Endpoint"),
+    }
+
+
+def test_customerios_deliveries_land_as_they_were_sent_and_once(stack: Stack) -> None:
+    bodies = [line for file in sorted(SAMPLES.glob("*.jsonl")) for line in file.read_bytes().splitlines()]
+    url = stack.url()
+    assert [post(url, body) for body in bodies + bodies] == [200] * 2 * len(bodies)
+    wait_for_rows(stack, len(bodies))
+    landed = {event_id: payload for event_id, payload in stack.sql("SELECT event_id, payload FROM stitch_customerio.data")}
+    assert landed == {json.loads(body)["event_id"]: json.loads(body) for body in bodies}
+
+
+def test_a_second_up_with_nothing_changed_does_nothing(stack: Stack) -> None:
+    assert stack.up("--expect-no-changes") == []
+
+
+def test_the_preview_of_a_rotation_shows_replacements_and_an_unknown_fingerprint(stack: Stack) -> None:
+    stack.declare({**CUSTOMERIO, "tokens": {"primary": 2}})
+    planned = {(step.name, step.op): step.changed for step in stack.preview()}
+    assert planned[("stitch_customerio-token-primary", "replace")] == ["keepers.version"]
+    assert planned[("stitch_customerio-endpoint-primary", "replace")] == ["hash"]
+    assert {name for name, _ in planned} == {
+        "stitch_customerio-token-primary",
+        "stitch_customerio-endpoint-primary",
+    }
+    shown = stack.said[-1]
+    assert "+-" in shown
+    assert "=> [unknown]" in shown or "=> output<string>" in shown
+
+
+def test_a_rotation_creates_before_it_deletes_and_kills_the_old_url(stack: Stack) -> None:
+    old = stack.url()
+    assert post(old, event("before-the-rotation")) == 200
+    steps = [(step.op, step.name.removeprefix("stitch_customerio-")) for step in stack.up()]
+    order = [
+        ("create-replacement", "token-primary"),
+        ("create-replacement", "endpoint-primary"),
+        ("delete-replaced", "endpoint-primary"),
+        ("delete-replaced", "token-primary"),
+    ]
+    assert [step for step in steps if step in order] == order
+    new = stack.url()
+    assert new != old
+    assert post(old, event("by-the-old-url")) == 401
+    assert post(new, event("by-the-new-url")) == 200
+    wait_for_rows(stack, 36)

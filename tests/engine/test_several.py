@@ -1,0 +1,83 @@
+"""Two slots, several integrations, renaming, loading: what a change to one thing must leave alone."""
+
+from typing import Any
+
+from stack import CUSTOMERIO, Stack, event, post
+
+PINNED: dict[str, Any] = {"name": "Events (EU)", "source": "customerio", "tokens": {"primary": 7}, "schema": "eu"}
+
+
+def changed(stack: Stack) -> dict[str, str]:
+    return {step.name: step.op for step in stack.up()}
+
+
+def test_two_slots_give_two_live_urls(stack: Stack) -> None:
+    stack.declare({**CUSTOMERIO, "tokens": {"primary": 1, "secondary": 1}})
+    stack.up()
+    assert post(stack.url(slot="primary"), event("one")) == 200
+    assert post(stack.url(slot="secondary"), event("two")) == 200
+
+
+def test_bumping_one_slot_leaves_the_other_untouched(stack: Stack) -> None:
+    primary, secondary = stack.url(slot="primary"), stack.url(slot="secondary")
+    stack.declare({**CUSTOMERIO, "tokens": {"primary": 1, "secondary": 2}})
+    assert all("secondary" in name for name in changed(stack))
+    assert stack.url(slot="primary") == primary
+    assert post(secondary, event("three")) == 401
+    assert [post(stack.url(slot=slot), event("four")) for slot in ("primary", "secondary")] == [200, 200]
+
+
+def test_adding_a_second_integration_changes_nothing_of_the_first(stack: Stack) -> None:
+    url = stack.url()
+    stack.declare({**CUSTOMERIO, "tokens": {"primary": 1, "secondary": 2}}, PINNED)
+    assert changed(stack) == {
+        "eu": "create",
+        "eu-schema": "create",
+        "eu-token-primary": "create",
+        "eu-endpoint-primary": "create",
+    }
+    assert stack.url() == url
+    assert post(stack.url("eu"), event("one")) == 200
+    assert post(url.replace("stitch_customerio", "eu"), event("one")) == 401
+
+
+def test_removing_the_secondary_slot_revokes_it(stack: Stack) -> None:
+    secondary = stack.url(slot="secondary")
+    stack.declare(CUSTOMERIO, PINNED)
+    assert changed(stack) == {
+        "stitch_customerio-endpoint-secondary": "delete",
+        "stitch_customerio-token-secondary": "delete",
+    }
+    assert post(secondary, event("five")) == 401
+
+
+def test_renaming_a_pinned_integration_keeps_schema_token_and_url(stack: Stack) -> None:
+    url = stack.url("eu")
+    stack.declare(CUSTOMERIO, {**PINNED, "name": "Europe"})
+    assert changed(stack) == {"eu-schema": "update"}
+    assert stack.url("eu") == url
+    assert stack.outputs()["integrations"]["eu"]["name"] == "Europe"
+
+
+def test_loading_is_changed_in_place(stack: Stack) -> None:
+    stack.declare(CUSTOMERIO, {**PINNED, "name": "Europe", "loading": "append"})
+    assert changed(stack) == {"eu-schema": "update"}
+    keys = "SELECT count(*) FROM pg_index WHERE indisprimary AND indrelid = 'eu.data'::regclass"
+    assert stack.sql(keys) == [(0,)]
+
+
+def test_a_receivers_setting_is_changed_without_touching_anything_else(stack: Stack) -> None:
+    stack.declare(CUSTOMERIO, {**PINNED, "name": "Europe", "loading": "append"}, spoolMaxBytes=2**30)
+    assert changed(stack) == {"receiver": "update"}
+
+
+def test_destroy_without_destroy_data_keeps_every_schema(stack: Stack) -> None:
+    urls = [stack.url(), stack.url("eu")]
+    stack.destroy()
+    assert [post(url, event("six")) for url in urls] == [0, 0]
+    assert "stay" in stack.said[-1]
+    stack.declare(CUSTOMERIO)
+    stack.up()
+    kept = stack.sql("SELECT DISTINCT event_id FROM stitch_customerio.data ORDER BY 1")
+    assert [event_id for (event_id,) in kept] == ["four", "one", "two"]
+    assert stack.sql("SELECT count(*) FROM eu.data") == [(1,)]

@@ -1,0 +1,151 @@
+"""The embedded PostgreSQL: made, found again, revived, refused, whatever was killed before."""
+
+import json
+import os
+import signal
+import socket
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import psycopg
+import pytest
+
+from provider import postgres
+from provider.resource import ResourceError
+
+AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root has to run PostgreSQL under another account")
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="sluice pg ") as folder:
+        os.chmod(folder, 0o755)  # noqa: PTH101, S103 - PostgreSQL's account must pass when we are root
+        made = Path(folder) / ".sluice" / "dev"
+        yield made
+        postgres.stop(made)
+        if made.exists():
+            postgres.remove(made)
+
+
+def postmaster(server: postgres.Server) -> int:
+    return int((server.data / "postmaster.pid").read_text().splitlines()[0])
+
+
+def test_a_second_call_finds_the_running_server(home: Path) -> None:
+    first = postgres.ensure(home, 0)
+    pid = postmaster(first)
+    assert postgres.ensure(home, 0) == first
+    assert postmaster(first) == pid
+
+
+def test_it_listens_on_loopback_alone_and_lets_nobody_in_without_the_password(home: Path) -> None:
+    server = postgres.ensure(home, 0)
+    addresses = {c.laddr.ip for c in psutil.Process(postmaster(server)).net_connections() if c.status == "LISTEN"}
+    assert addresses == {"127.0.0.1"}
+    for password in ("", "wrong"):
+        with pytest.raises(psycopg.OperationalError):
+            psycopg.connect(f"postgresql://sluice:{password}@127.0.0.1:{server.port}/sluice", connect_timeout=3)
+    with psycopg.connect(server.dsn) as connection:
+        methods = connection.execute("SELECT DISTINCT auth_method FROM pg_hba_file_rules").fetchall()
+    assert methods == [("scram-sha-256",)]
+
+
+def test_what_was_stored_survives_a_kill_and_the_port_stays(home: Path) -> None:
+    server = postgres.ensure(home, 0)
+    with psycopg.connect(server.dsn, autocommit=True) as connection:
+        connection.execute("CREATE TABLE kept AS SELECT 42 AS answer")
+    os.kill(postmaster(server), signal.SIGKILL)
+    assert postgres.ensure(home, 0) == server
+    with psycopg.connect(server.dsn) as connection:
+        assert connection.execute("SELECT answer FROM kept").fetchone() == (42,)
+
+
+def test_a_pid_file_whose_pid_is_by_now_another_program_does_not_stop_the_start(home: Path) -> None:
+    """As after a reboot. This test's own process plays the other program."""
+    server = postgres.ensure(home, 0)
+    pid_file = server.data / "postmaster.pid"
+    lines = pid_file.read_text().splitlines()
+    postgres.stop(home)
+    pid_file.write_text("\n".join([str(os.getpid()), *lines[1:]]) + "\n")
+    assert not postgres.stop(home)
+    assert postgres.answers(postgres.ensure(home, 0))
+
+
+def test_a_killed_initialisation_leaves_nothing_to_clean(home: Path) -> None:
+    (home / "postgres" / "data.new").mkdir(parents=True)
+    (home / "postgres" / "data.new" / "half").write_text("made")
+    assert postgres.answers(postgres.ensure(home, 0))
+
+
+def test_a_wanted_port_that_is_taken_is_refused_and_a_free_one_taken(home: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(ResourceError, match=f"port {port} .*is taken"):
+            postgres.ensure(home, port)
+    assert postgres.ensure(home, port).port == port
+
+
+def test_changing_the_port_moves_the_server_with_its_data(home: Path) -> None:
+    first = postgres.ensure(home, 0)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        other = probe.getsockname()[1]
+    moved = postgres.ensure(home, other)
+    assert (moved.port, moved.password) == (other, first.password)
+    assert not postgres.answers(first)
+
+
+def test_a_chosen_port_that_was_taken_meanwhile_is_replaced_by_another(home: Path) -> None:
+    server = postgres.ensure(home, 0)
+    postgres.stop(home)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", server.port))
+        taken.listen()
+        again = postgres.ensure(home, 0)
+    assert again.port != server.port
+    assert again.password == server.password
+
+
+def test_empty_means_no_schema_and_no_table_of_anybodys(home: Path) -> None:
+    server = postgres.ensure(home, 0)
+    assert postgres.is_empty(server)
+    with psycopg.connect(server.dsn, autocommit=True) as connection:
+        connection.execute("CREATE TABLE public.theirs (id int)")
+        assert not postgres.is_empty(server)
+        connection.execute("DROP TABLE public.theirs; CREATE SCHEMA empty_one")
+    assert not postgres.is_empty(server)
+
+
+@AS_ROOT
+def test_a_checkout_that_only_root_may_enter_gets_a_place_that_postgresql_reaches() -> None:
+    with tempfile.TemporaryDirectory(prefix="sluice-root-") as folder:  # mode 0700
+        home = Path(folder) / "clone" / ".sluice" / "dev"
+        try:
+            server = postgres.ensure(home, 0)
+            assert postgres.answers(server)
+            assert Path(server.folder).is_relative_to(postgres.ROOTS_PLACE)
+        finally:
+            postgres.stop(home)
+            postgres.remove(home)
+        assert not Path(server.folder).exists()
+
+
+@AS_ROOT
+def test_root_runs_it_under_a_named_account(home: Path) -> None:
+    server = postgres.ensure(home, 0)
+    assert psutil.Process(postmaster(server)).username() in postgres.ACCOUNTS
+
+
+def test_its_password_is_in_private_files_alone(home: Path) -> None:
+    server = postgres.ensure(home, 0)
+    time.sleep(0.1)
+    holding = [path for path in home.rglob("*") if path.is_file() and server.password.encode() in path.read_bytes()]
+    assert [path.name for path in holding] == ["postgres.json"]
+    assert holding[0].stat().st_mode & 0o077 == 0
+    assert json.loads(holding[0].read_text())["port"] == server.port
+    assert not any(server.password in " ".join(process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"]))

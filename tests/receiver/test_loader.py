@@ -1,0 +1,560 @@
+"""The loader's work, step by step, between a real spool and a real PostgreSQL."""
+
+import json
+import logging
+import re
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from receiver import loader, warehouse
+from receiver.event import Event, parse
+from receiver.loader import Loaded, Loader
+from receiver.registry import Loading, Registry, SchemaEntry
+from receiver.spool import Arrival, Spool
+from tests.postgres import PostgresServer, dsn, postgres  # noqa: F401 (fixtures)
+
+SAMPLES = Path(__file__).parents[2] / "samples"
+
+
+def arrival(body: bytes, schema: str = "s") -> Arrival:
+    """As the receiver spools it."""
+    parsed = parse(body, "")
+    received = 1_790_000_000_000_000
+    if isinstance(parsed, Event):
+        return Arrival("hash", schema, received, *parsed, None)
+    return Arrival("hash", schema, received, None, None, None, None, parsed.raw, parsed.reason)
+
+
+def unchecked(event_id: str | None, body: bytes, **values: Any) -> Arrival:
+    """As no receiver would spool it."""
+    usual = Arrival("hash", "s", 1_790_000_000_000_000, event_id, "email", "sent", 1_790_000_000, body, None)
+    return usual._replace(**values)
+
+
+def body(event_id: str, **fields: object) -> bytes:
+    whole = {"event_id": event_id, "object_type": "email", "metric": "sent", "timestamp": 1_790_000_000, **fields}
+    return json.dumps(whole).encode()
+
+
+class Scene:
+    """A home folder, its warehouse, and one loader in this process."""
+
+    def __init__(self, home: Path, dsn: str) -> None:
+        self.home = home
+        self.registry = Registry(home / "registry.db")
+        self.spool = Spool(home / "spool.db")
+        self.dsn = dsn
+        self.registry.set_setting("warehouse_dsn", dsn)
+        self.loader: Loader | None = None
+
+    def schema(self, name: str = "s", loading: Loading = "upsert", *, dsn: str | None = None) -> None:
+        with psycopg.connect(dsn or self.dsn) as connection:
+            connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(name)))
+            warehouse.create_tables(connection, name, loading)
+        self.registry.put_schema(SchemaEntry(name, name, "customerio", loading))
+
+    def accept(self, *arrivals: Arrival | bytes) -> None:
+        self.spool.append([each if isinstance(each, Arrival) else arrival(each) for each in arrivals])
+
+    def step(self) -> None:
+        self.loader = self.loader or Loader(self.home)
+        self.loader.step()
+
+    def load(self, seconds: float = 10) -> None:
+        """Steps until no row waits."""
+        deadline = time.monotonic() + seconds
+        while self.spool.schemas_waiting():
+            assert time.monotonic() < deadline, (self.spool.warehouse_state(), self.spool.holds())
+            self.step()
+            time.sleep(0.01)
+
+    def rows(self, query: str, *, dsn: str | None = None) -> list[tuple[Any, ...]]:
+        with psycopg.connect(dsn or self.dsn, autocommit=True) as connection:
+            return connection.execute(query).fetchall()  # type: ignore[call-overload,no-any-return]
+
+    def do(self, statement: str) -> None:
+        with psycopg.connect(self.dsn, autocommit=True) as connection:
+            connection.execute(statement)  # type: ignore[call-overload]
+
+    def event_ids(self, schema: str = "s") -> list[str]:
+        return [event_id for (event_id,) in self.rows(f"SELECT event_id FROM {schema}.data ORDER BY _sdc_sequence")]
+
+    def close(self) -> None:
+        if self.loader:
+            self.loader.close()
+        self.registry.close()
+        self.spool.close()
+
+
+@pytest.fixture
+def scene(tmp_path: Path, dsn: str) -> Iterator[Scene]:  # noqa: F811
+    scene = Scene(tmp_path, dsn)
+    yield scene
+    scene.close()
+
+
+# What lands
+
+
+def test_the_samples_land_whole(scene: Scene) -> None:
+    scene.schema()
+    sent = [line for file in sorted(SAMPLES.glob("*.jsonl")) for line in file.read_bytes().splitlines()]
+    scene.accept(*sent)
+    scene.load()
+    rows = scene.rows("SELECT event_id, object_type, metric, timestamp, payload FROM s.data ORDER BY _sdc_sequence")
+    assert [payload for *_, payload in rows] == [json.loads(line) for line in sent]
+    for event_id, object_type, metric, timestamp, payload in rows:
+        assert (event_id, timestamp) == (payload["event_id"], payload["timestamp"])
+        if "event_type" in payload:
+            assert f"{object_type}_{metric}" == payload["event_type"]
+        else:
+            assert (object_type, metric) == (payload["object_type"], payload["metric"])
+    assert ("carrier_pigeon", "landed") in {(object_type, metric) for _, object_type, metric, _, _ in rows}
+    counts = scene.spool.counts()["s"]
+    assert (counts.accepted, counts.loaded, counts.rejected, counts.waiting) == (34, 34, 0, 0)
+
+
+@pytest.mark.parametrize(("loading", "rows"), [("upsert", 2), ("append", 5)])
+def test_an_event_sent_again_is_one_row_under_upsert_and_a_row_each_under_append(
+    scene: Scene, loading: Loading, rows: int
+) -> None:
+    scene.schema(loading=loading)
+    scene.accept(body("a", n=1), body("b", n=2), body("a", n=3))  # twice in one batch
+    scene.load()
+    scene.accept(body("a", n=4), body("b", n=5))  # and again in another
+    scene.load()
+    assert len(scene.event_ids()) == rows
+    latest = scene.rows("SELECT DISTINCT ON (event_id) payload->'n' FROM s.data ORDER BY event_id, _sdc_sequence DESC")
+    assert latest == [(4,), (5,)]
+    assert scene.spool.counts()["s"].loaded == 5
+
+
+def test_what_the_receiver_rejected_lands_in_sdc_rejected_with_its_reason(scene: Scene) -> None:
+    scene.schema()
+    scene.accept(body("a"), b"not json", body("b"), b'{"no": "event_id"}')
+    scene.load()
+    assert scene.event_ids() == ["a", "b"]
+    rejected = scene.rows("SELECT reason, record, _sdc_raw FROM s._sdc_rejected ORDER BY _sdc_sequence")
+    assert [(record, raw) for _, record, raw in rejected] == [
+        ("not json", b"not json"),
+        ('{"no": "event_id"}', b'{"no": "event_id"}'),
+    ]
+    assert "not valid JSON" in rejected[0][0]
+    assert "no event_id" in rejected[1][0]
+    counts = scene.spool.counts()["s"]
+    assert (counts.loaded, counts.rejected) == (2, 2)
+
+
+def deep(levels: int) -> bytes:
+    return b'{"event_id":"deep","d":' + b"[" * levels + b"]" * levels + b"}"
+
+
+POISON: dict[str, tuple[Arrival, str | None]] = {  # and where it must end: the reason, or None for `data`
+    "nul": (unchecked("nul", b'{"event_id":"nul","x":"\\u0000"}'), "unsupported Unicode escape"),
+    "nul in the key": (unchecked("n\0l", b"{}"), "22021"),
+    "lone surrogate": (unchecked("lone", b'{"event_id":"lone","x":"\\ud800"}'), "22P02|Unicode"),
+    "surrogate bytes": (unchecked("bytes", b'{"x":"\xed\xa0\x80"}'), "not UTF-8"),
+    "not UTF-8": (unchecked("latin", b'{"x":"\xe4"}'), "not UTF-8"),
+    "not JSON": (unchecked("broken", b'{"x":'), "invalid input syntax for type json"),
+    "deep": (unchecked("deep", deep(10_000)), "54001: stack depth limit exceeded|^none$"),
+    "deeper": (unchecked("deep", deep(1_000_000)), "54001: stack depth limit exceeded"),
+    "number beyond numeric": (unchecked("1e200000", b'{"x":1e200000}'), "22003"),
+    "no event_id": (unchecked(None, b"{}"), "23502"),
+    "endless event_id": (unchecked("".join(map(str, range(9_000))), b"{}"), "54000: index row size"),
+    "time of receipt": (unchecked("late", b"{}", received_at=2**63 - 1), "22008|22003"),
+    "300 digits": (unchecked("300", b'{"x":' + b"9" * 300 + b"}"), None),
+    "1e300": (unchecked("1e300", b'{"x":1e300}'), None),
+    "year 300000": (unchecked("year", b'{"timestamp":9404467200000}', timestamp=9_404_467_200_000), None),
+    "the last timestamp": (unchecked("last", b"{}", timestamp=2**63 - 1), None),
+    "duplicate keys": (unchecked("keys", b'{"x":1,"x":2}'), None),
+    "not an object": (unchecked("list", b"[1,2]"), None),
+}
+
+
+@pytest.mark.parametrize("loading", ["upsert", "append"])
+@pytest.mark.parametrize("name", POISON)
+def test_a_poison_row_costs_no_other_row(scene: Scene, name: str, loading: Loading) -> None:
+    poison, reason = POISON[name]
+    if name == "endless event_id" and loading == "append":
+        reason = "54000"
+    scene.schema(loading=loading)
+    good = [f"good-{number}" for number in range(9)]
+    scene.accept(*map(body, good[:4]), poison, *map(body, good[4:]))
+    scene.load()
+    landed = scene.event_ids()
+    rejected = scene.rows("SELECT reason, _sdc_raw FROM s._sdc_rejected")
+    assert [event_id for event_id in landed if event_id.startswith("good")] == good
+    assert len(landed) + len(rejected) == 10
+    counts = scene.spool.counts()["s"]
+    assert (counts.loaded, counts.rejected) == (len(landed), len(rejected))
+    if reason is None:
+        assert not rejected
+    elif rejected:
+        assert [raw for _, raw in rejected] == [poison.body]
+        assert re.search(reason, rejected[0][0]), rejected[0][0]
+    else:
+        assert "none" in reason
+
+
+def test_many_poison_rows_and_bad_copies_of_good_events_cost_no_good_row(scene: Scene) -> None:
+    scene.schema()
+    good = [body(f"good-{number}") for number in range(1_000)]
+    mixed: list[Arrival | bytes] = list(good)
+    for place in (999, 998, 700, 500, 499, 3, 0, 0):
+        mixed.insert(place, unchecked(f"good-{place}", b'{"x":1e200000}'))  # a later copy of the same event too
+    scene.accept(*mixed)
+    scene.load()
+    assert len(scene.event_ids()) == 1_000
+    assert scene.rows("SELECT count(*) FROM s._sdc_rejected") == [(8,)]
+    counts = scene.spool.counts()["s"]
+    assert (counts.loaded, counts.rejected) == (1_000, 8)
+
+
+# What waits
+
+
+def hold_of(scene: Scene, name: str = "s") -> str:
+    scene.step()
+    return scene.spool.holds().get(name, "")
+
+
+ROLE = """
+DO $$ BEGIN CREATE ROLE poor LOGIN PASSWORD 'poor-password'; EXCEPTION WHEN duplicate_object THEN END $$;
+GRANT ALL ON SCHEMA s, fine TO poor; GRANT ALL ON ALL TABLES IN SCHEMA s, fine TO poor"""
+
+READ_ONLY = """DO $$ BEGIN EXECUTE format(
+'ALTER ROLE poor IN DATABASE %I SET default_transaction_read_only = {}', current_database()); END $$"""
+
+TROUBLES = {  # what breaks table s.data, what mends it, and what is said of it
+    "table missing": ("ALTER TABLE s.data RENAME TO gone", "ALTER TABLE s.gone RENAME TO data", "42P01"),
+    "rejects missing": ("ALTER TABLE s._sdc_rejected RENAME TO g", "ALTER TABLE s.g RENAME TO _sdc_rejected", "42P01"),
+    "schema missing": ("ALTER SCHEMA s RENAME TO gone", "ALTER SCHEMA gone RENAME TO s", "42P01"),
+    "column missing": ("ALTER TABLE s.data RENAME metric TO gone", "ALTER TABLE s.data RENAME gone TO metric", "42703"),
+    "right revoked": ("REVOKE INSERT ON s.data FROM poor", "GRANT INSERT ON s.data TO poor", "42501"),
+    "read-only": (READ_ONLY.format("on"), READ_ONLY.format("off"), "25006"),
+    "key dropped": (
+        "ALTER TABLE s.data DROP CONSTRAINT data_pkey",
+        "ALTER TABLE s.data ADD PRIMARY KEY (event_id)",
+        "42P10",
+    ),
+    "somebody's column": (
+        "ALTER TABLE s.data ADD COLUMN mine text NOT NULL",
+        "ALTER TABLE s.data DROP COLUMN mine",
+        "23502",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TROUBLES)
+def test_other_trouble_makes_a_schemas_rows_wait_and_no_other_schemas(
+    scene: Scene, name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(loader, "LONGEST_WAIT", 0.3)
+    caplog.set_level(logging.INFO)
+    breaking, mending, code = TROUBLES[name]
+    scene.schema("s")
+    scene.schema("fine")
+    scene.do(ROLE)
+    scene.registry.set_setting(
+        "warehouse_dsn", psycopg.conninfo.make_conninfo(scene.dsn, user="poor", password="poor-password")
+    )
+    scene.do(breaking)
+    scene.accept(arrival(body("a", data="payload")), b"payload")
+    scene.accept(arrival(body("b"), "fine"))
+    scene.step()
+    assert re.search(code, scene.spool.holds()["s"]), scene.spool.holds()
+    assert scene.spool.warehouse_state().state == "up"
+    scene.step()
+    if name != "read-only":  # there, no schema can be written to
+        assert scene.event_ids("fine") == ["b"]
+        assert scene.spool.waiting("fine") == 0
+    assert scene.spool.waiting("s") == 2
+    scene.do(mending)
+    scene.load()
+    assert scene.event_ids() == ["a"]
+    assert scene.rows("SELECT record FROM s._sdc_rejected") == [("payload",)]
+    assert scene.spool.holds() == {}
+    assert "its rows wait" in caplog.text
+    assert "its rows are loaded again" in caplog.text
+    for secret in ("payload", "poor-password"):
+        assert secret not in caplog.text
+
+
+def test_a_locked_table_holds_its_schema_for_moments_at_a_time_and_no_other(scene: Scene) -> None:
+    scene.schema("s")
+    scene.schema("fine")
+    scene.accept(arrival(body("a")))
+    with psycopg.connect(scene.dsn) as elsewhere:
+        elsewhere.execute("LOCK TABLE s.data IN SHARE MODE")  # as CREATE INDEX takes it
+        for number in range(20):
+            started = time.monotonic()
+            scene.accept(arrival(body(f"b{number}"), "fine"))
+            scene.step()
+            assert time.monotonic() - started < 1
+            assert scene.spool.waiting("fine") == 0
+        assert "55P03 LockNotAvailable" in scene.spool.holds()["s"]
+    scene.load()
+    assert scene.event_ids() == ["a"]
+    assert len(scene.event_ids("fine")) == 20
+
+
+def test_a_schema_that_the_registry_does_not_have_waits_until_it_does(scene: Scene) -> None:
+    scene.schema("s")
+    scene.registry.remove_schema("s")
+    scene.accept(body("a"))
+    scene.step()
+    assert scene.spool.holds() == {"s": "the registry has no such schema"}
+    scene.registry.put_schema(SchemaEntry("s", "s", "customerio", "upsert"))
+    scene.step()  # at once, since the registry changed
+    assert scene.event_ids() == ["a"]
+    assert scene.spool.holds() == {}
+
+
+@pytest.mark.parametrize(("before", "after"), [("append", "upsert"), ("upsert", "append")])
+def test_rows_that_come_while_the_loading_mode_changes_wait_for_the_registry_and_are_not_rejected(
+    scene: Scene, before: Loading, after: Loading
+) -> None:
+    scene.schema(loading=before)
+    scene.accept(body("a"))
+    scene.load()
+    with psycopg.connect(scene.dsn) as connection:
+        warehouse.set_loading(connection, "s", after)
+    scene.accept(body("a"), body("b"))
+    scene.step()
+    assert scene.spool.waiting("s") == 2
+    scene.registry.put_schema(SchemaEntry("s", "s", "customerio", after))
+    scene.load()
+    assert sorted(scene.event_ids()) == (["a", "b"] if after == "upsert" else ["a", "a", "b"])
+    assert scene.rows("SELECT FROM s._sdc_rejected") == []
+
+
+def test_a_batch_that_takes_too_long_is_tried_with_fewer_rows(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loader, "LONGEST_WAIT", 0.01)
+    monkeypatch.setattr(loader, "_GUARDS", "SET LOCAL statement_timeout = '300ms'")
+    scene.schema()
+    scene.do("""
+        CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
+          $$ BEGIN PERFORM pg_sleep(0.005); RETURN NEW; END $$;
+        CREATE TRIGGER slow BEFORE INSERT ON s.data FOR EACH ROW EXECUTE FUNCTION slow()""")  # 60 rows a timeout
+    scene.accept(*(body(f"e{number}") for number in range(100)))
+    monkeypatch.setattr(loader, "BATCH_ROWS", 100)
+    scene.step()
+    assert scene.loader
+    scene.loader._progress["s"].rows = 100
+    scene.load()
+    assert len(scene.event_ids()) == 100
+
+
+def test_a_hold_of_a_loader_before_this_one_is_forgotten(scene: Scene) -> None:
+    scene.spool.set_hold("s", "long ago")
+    scene.step()
+    assert scene.spool.holds() == {}
+
+
+# The warehouse comes and goes
+
+
+def test_rows_wait_while_there_is_no_warehouse_and_go_in_when_there_is(scene: Scene) -> None:
+    scene.schema()
+    scene.registry.set_setting("warehouse_dsn", None)
+    scene.accept(body("a"))
+    scene.step()
+    assert (scene.spool.warehouse_state().state, scene.spool.waiting("s")) == ("unset", 1)
+    scene.registry.set_setting("warehouse_dsn", scene.dsn)
+    scene.step()
+    assert (scene.spool.warehouse_state().state, scene.spool.waiting("s")) == ("up", 0)
+
+
+def test_spooled_rows_go_to_the_warehouse_that_the_settings_name_now(scene: Scene, postgres: PostgresServer) -> None:  # noqa: F811
+    with postgres.database() as other:
+        scene.schema()
+        scene.schema(dsn=other)
+        scene.accept(body("a"))
+        scene.load()
+        scene.accept(body("b"))
+        scene.registry.set_setting("warehouse_dsn", other)
+        scene.load()
+        assert scene.event_ids() == ["a"]
+        assert scene.rows("SELECT event_id FROM s.data", dsn=other) == [("b",)]
+        scene.registry.set_setting("warehouse_dsn", scene.dsn)
+        scene.accept(body("c"))
+        scene.load()
+        assert scene.event_ids() == ["a", "c"]
+
+
+@pytest.mark.parametrize(
+    ("dsn_of", "says"),
+    [
+        (lambda dsn: re.sub(":[0-9a-f]{24}@", ":wrong-secret@", dsn), "password authentication failed"),
+        (lambda dsn: re.sub(r":\d+/", ":1/", dsn), "Connection refused"),
+        (lambda dsn: dsn.replace("/t_", "/no_such_"), "does not exist"),
+        (lambda dsn: "postgresql://sluice:hush-secret%zz@127.0.0.1/x", "can't be read"),
+        (lambda dsn: "postgres//sluice:hush-secret@127.0.0.1/x", "can't be read"),
+        (lambda dsn: "host=127.0.0.1 password=hush-secret port=hush-secret", "***"),
+    ],
+)
+def test_a_warehouse_that_cannot_be_reached_is_reported_in_one_line_without_its_password(
+    scene: Scene, caplog: pytest.LogCaptureFixture, dsn_of: Any, says: str
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    scene.schema()
+    scene.registry.set_setting("warehouse_dsn", dsn_of(scene.dsn))
+    scene.accept(body("a"))
+    scene.step()
+    found = scene.spool.warehouse_state()
+    assert found.state == "down"
+    assert found.error
+    assert says in found.error
+    assert "\n" not in found.error
+    assert "secret" not in found.error + caplog.text
+    assert scene.spool.waiting("s") == 1
+    scene.registry.set_setting("warehouse_dsn", scene.dsn)
+    scene.load()
+    assert scene.event_ids() == ["a"]
+
+
+@pytest.mark.parametrize("how", ["fast", "immediate"])
+def test_a_warehouse_that_stops_and_starts_again_gets_every_row_once(scene: Scene, how: str, postgres: PostgresServer) -> None:  # noqa: F811
+    scene.schema(loading="append")
+    scene.accept(body("a"))
+    scene.load()
+    postgres.stop(how)
+    try:
+        scene.step()  # nothing to load, and still it notices
+        assert scene.spool.warehouse_state().state == "down"
+        scene.accept(body("b"))
+        scene.step()
+        assert scene.spool.waiting("s") == 1
+    finally:
+        postgres.start()
+    scene.load()
+    assert scene.spool.warehouse_state().state == "up"
+    assert scene.event_ids() == ["a", "b"]
+
+
+def test_a_connection_cut_in_the_middle_of_a_batch_loses_and_doubles_nothing(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene.schema(loading="append")
+    scene.accept(*(body(f"e{number}") for number in range(50)))
+    insert = warehouse.insert_events
+
+    def cut(connection: warehouse.Connection, *rest: Any) -> None:
+        insert(connection, *rest)
+        scene.do(f"SELECT pg_terminate_backend({connection.info.backend_pid})")
+        monkeypatch.undo()
+
+    monkeypatch.setattr(warehouse, "insert_events", cut)
+    scene.step()
+    assert scene.spool.waiting("s") == 50
+    scene.load()
+    assert len(scene.event_ids()) == len(set(scene.event_ids())) == 50
+
+
+def test_a_database_set_to_commit_without_syncing_is_told_to_sync(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene.schema()
+    scene.do("DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET synchronous_commit = off', current_database()); END $$")
+    assert scene.rows("SHOW synchronous_commit") == [("off",)]
+    seen = []
+    insert = warehouse.insert_events
+
+    def look(connection: warehouse.Connection, *rest: Any) -> None:
+        seen.append(connection.execute("SHOW synchronous_commit").fetchone())
+        insert(connection, *rest)
+
+    monkeypatch.setattr(warehouse, "insert_events", look)
+    scene.accept(body("a"))
+    scene.load()
+    assert seen == [("on",)]
+
+
+# Bounds, order, counts
+
+
+def test_a_backlog_is_loaded_in_batches_bounded_in_rows_and_bytes_and_in_order(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loader, "BATCH_BYTES", 10_000)
+    scene.schema(loading="append")
+    scene.schema("other", loading="append")
+    batches: list[tuple[str, int, int]] = []
+    load = loader.load
+
+    def note(connection: warehouse.Connection, spool_id: str, schema: SchemaEntry, rows: Sequence[Any]) -> Loaded:
+        batches.append((schema.schema, len(rows), sum(len(row.body) for row in rows)))
+        return load(connection, spool_id, schema, rows)
+
+    monkeypatch.setattr(loader, "load", note)
+    big = [body(f"big{number}", filler="x" * 3_000) for number in range(10)]
+    scene.accept(*big, body("huge", filler="x" * 50_000), body("small"))
+    scene.accept(*(arrival(body(f"o{number}"), "other") for number in range(20)))
+    scene.load()
+    assert scene.event_ids() == [f"big{number}" for number in range(10)] + ["huge", "small"]
+    assert all(size <= 10_000 or rows == 1 for _, rows, size in batches)
+    assert [name for name, *_ in batches][:2] == ["other", "s"]  # turn by turn: no backlog is in another's way
+    assert len(scene.event_ids("other")) == 20
+
+
+def test_a_spool_file_that_was_put_in_the_place_of_another_starts_its_own_count(scene: Scene, tmp_path: Path) -> None:
+    scene.schema(loading="append")
+    scene.accept(body("a"))
+    scene.load()
+    scene.close()
+    for file in tmp_path.glob("spool.db*"):
+        file.unlink()
+    again = Scene(tmp_path, scene.dsn)
+    again.accept(body("b"))
+    again.load()
+    assert again.event_ids() == ["a", "b"]
+    assert len(again.rows("SELECT FROM s._sdc_spools")) == 2
+    again.close()
+
+
+def test_deletes_that_a_power_cut_undid_are_done_again_and_counted_as_before(scene: Scene, tmp_path: Path) -> None:
+    scene.schema(loading="append")
+    scene.accept(*(body(f"e{number}") for number in range(5)), b"rejected", unchecked("bad", b'{"x":1e200000}'))
+    scene.spool.close()
+    before = {file.name: file.read_bytes() for file in tmp_path.glob("spool.db*")}
+    scene.spool = Spool(tmp_path / "spool.db")
+    scene.load()
+    counts = scene.spool.counts()
+    scene.close()
+    for file in tmp_path.glob("spool.db*"):
+        file.unlink()
+    for name, content in before.items():
+        (tmp_path / name).write_bytes(content)
+    again = Scene(tmp_path, scene.dsn)
+    assert again.spool.waiting("s") == 7
+    again.accept(body("new"))
+    again.load()
+    assert again.event_ids() == [f"e{number}" for number in range(5)] + ["new"]
+    assert again.rows("SELECT count(*) FROM s._sdc_rejected") == [(2,)]
+    found = again.spool.counts()["s"]
+    assert (found.loaded, found.rejected) == (counts["s"].loaded + 1, counts["s"].rejected) == (6, 2)
+    again.close()
+
+
+def test_draining_a_backlog_does_not_make_the_spools_log_grow_with_it(
+    scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene.schema()
+
+    def log_size() -> int:
+        scene.accept(*(body(f"e{number}", filler="x" * 20_000) for number in range(600)))  # 12 MB
+        scene.spool.checkpoint()
+        (tmp_path / "spool.db-wal").stat()
+        scene.loader = None
+        scene.load()
+        scene.loader.close()
+        return (tmp_path / "spool.db-wal").stat().st_size
+
+    monkeypatch.setattr(loader, "CHECKPOINT_BYTES", 2**20)
+    monkeypatch.setattr(loader, "BATCH_BYTES", 2**20)
+    bounded = log_size()
+    assert bounded < 20 * 2**20

@@ -1,0 +1,1 @@
+"""What stands behind `make`: the virtual environment, the engine, and the targets themselves."""

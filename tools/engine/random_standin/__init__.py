@@ -1,0 +1,1 @@
+"""Stands in for Pulumi's random plugin where that can't be downloaded."""

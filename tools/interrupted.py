@@ -1,0 +1,66 @@
+"""What a killed `pulumi up` leaves behind in a `file://` backend, and how the next one gets past it.
+
+A lock, that only its own process would have removed; and operations noted as pending. Every create of Sluice's can be
+repeated, so a pending one needs no question: it is forgotten, and the next `up` does it again.
+"""
+
+import json
+import socket
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+CLOCK_TOLERANCE_S = 5.0
+"""How far a process's start time, worked out from the boot time, may be off."""
+
+
+def stale_locks(state: Path, project: str, stack: str) -> list[Path]:
+    """The lock files of a stack whose process was on this host and is gone.
+
+    `state`: the backend's folder, which holds `.pulumi`. A lock is
+    `.pulumi/locks/organization/<project>/<stack>/<id>.json` with pid, hostname and timestamp
+    (pulumi/pulumi v3.258.0, pkg/backend/diy/lock.go).
+    """
+    folder = state / ".pulumi" / "locks" / "organization" / project / stack
+    return [lock for lock in sorted(folder.glob("*.json")) if _is_stale(lock)]
+
+
+def _is_stale(lock: Path) -> bool:
+    try:
+        content = json.loads(lock.read_text())
+        pid, host = int(content["pid"]), content["hostname"]
+        taken = datetime.fromisoformat(content["timestamp"]).timestamp()
+    except FileNotFoundError:
+        return False  # its process has just removed it
+    except (ValueError, KeyError, TypeError):
+        return False  # not a lock as we know it: `pulumi cancel` is for the person to decide
+    if host != socket.gethostname():
+        return False
+    try:
+        process = psutil.Process(pid)
+        # After a reboot the pid may be another process's, which then has started after the lock was taken.
+        return process.status() == psutil.STATUS_ZOMBIE or process.create_time() > taken + CLOCK_TOLERANCE_S
+    except psutil.NoSuchProcess:
+        return True
+
+
+def pending(state: Path, project: str, stack: str) -> list[str]:
+    """What the state file says was under way, such as "creating stitch_customerio-schema"."""
+    try:
+        checkpoint = json.loads((state / ".pulumi" / "stacks" / project / f"{stack}.json").read_text())
+    except (OSError, ValueError):
+        return []  # no state yet, or one that Pulumi itself will complain about
+    latest = (checkpoint.get("checkpoint") or {}).get("latest") or {}
+    return [
+        f"{operation['type']} {operation['resource']['urn'].rsplit('::', 1)[-1]}"
+        for operation in latest.get("pending_operations") or []
+    ]
+
+
+def without_pending(exported: Mapping[str, Any]) -> dict[str, Any]:
+    """A `pulumi stack export` less its pending operations, for `pulumi stack import`."""
+    deployment = {key: value for key, value in exported["deployment"].items() if key != "pending_operations"}
+    return {**exported, "deployment": deployment}

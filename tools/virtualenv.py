@@ -1,0 +1,93 @@
+"""The project's virtual environment `.venv`: made, and kept in step with the pinned requirements.
+
+Standard library only: it runs before there is an environment.
+"""
+
+import fcntl
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from tools import progress
+
+
+def ready(root: Path, *, development: bool) -> Path:
+    """Brings `.venv` up to date and returns its Python. `development`: with what tests and linters need too.
+
+    Raises progress.StepFailed. Safe to run twice at once: the second waits.
+    """
+    folder, python = root / ".venv", root / ".venv" / "bin" / "python"
+    mark, place = folder / "sluice.json", str(folder.resolve())
+    names = ["requirements.txt", "requirements-dev.txt"] if development else ["requirements.txt"]
+    wanted = {name: fingerprint(root, name) for name in names}
+    if _is_current(mark, wanted):
+        return python
+
+    state = root / ".sluice"
+    state.mkdir(exist_ok=True)
+    with (state / "venv.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if _is_current(mark, wanted):
+            return python
+        if not _works(python, folder) or _read(mark).get("place", place) != place:
+            # Its scripts hold its absolute path, so an environment that came with a copied or moved folder is redone.
+            progress.run(
+                "making the virtual environment .venv",
+                [sys.executable, "-m", "venv", "--clear", folder],
+                log=state / "venv.log",
+                usual="10 s",
+                timeout_s=300,
+            )
+        progress.run(
+            f"installing {names[-1]} into .venv",
+            [python, "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "-r", root / names[-1]],
+            log=state / "pip.log",
+            usual="1 minute",
+            timeout_s=1800,
+        )
+        # The development requirements include the others.
+        installed = wanted if development else _installed(mark) | wanted
+        mark.write_text(json.dumps({"place": place, "installed": installed}))
+    return python
+
+
+def fingerprint(root: Path, name: str) -> str:
+    """Changes with a requirements file and with those that it includes."""
+    text = (root / name).read_text()
+    included = [line.split()[1] for line in text.splitlines() if line.startswith("-r ")]
+    parts = [text, *((root / other).read_text() for other in included)]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def _is_current(mark: Path, wanted: dict[str, str]) -> bool:
+    return (
+        (mark.parent / "bin" / "python").exists()
+        and _read(mark).get("place") == str(mark.parent.resolve())
+        and wanted.items() <= _installed(mark).items()
+    )
+
+
+def _installed(mark: Path) -> dict[str, str]:
+    found = _read(mark).get("installed", {})
+    return found if isinstance(found, dict) else {}
+
+
+def _read(mark: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(mark.read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _works(python: Path, folder: Path) -> bool:
+    try:
+        asked = subprocess.run(
+            [python, "-c", "import pip, sys; print(sys.prefix)"], capture_output=True, text=True, timeout=60
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return asked.returncode == 0 and Path(asked.stdout.strip()).resolve() == folder.resolve()
