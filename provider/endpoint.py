@@ -63,15 +63,15 @@ class Endpoint(Resource):
 
     async def delete(self, context: Context, state: Properties) -> None:
         drain = int(context.config.get("drain", DRAIN_S))
-        recent = await _drain(context, state["hash"], drain)
+        recent, quiet = await _drain(context, state["hash"], drain)
         await asyncio.to_thread(_remove, context, state["hash"])
         await _wait_until(context, state["hash"], live=False)
         if recent:
             deliveries = "delivery" if recent == 1 else "deliveries"
             await context.say(
                 f"revoked {state['schema']}'s {state['slot']} URL {fingerprint(state['hash'])}, "
-                f"which had {recent} {deliveries} in its last minute",
-                drain > 0 and recent > 0,
+                f"which had {recent} {deliveries} in its last minute" + ("" if quiet else " and is still in use"),
+                not quiet,
             )
 
 
@@ -116,18 +116,19 @@ async def _wait_until(context: Context, token_hash: str, *, live: bool) -> None:
     )
 
 
-async def _drain(context: Context, token_hash: str, longest_s: int) -> int:
+async def _drain(context: Context, token_hash: str, longest_s: int) -> tuple[int, bool]:
     """Waits until the URL has been quiet for QUIET_S, at most `longest_s`; 0 doesn't wait (a leaked token).
 
-    It never refuses: whoever holds a leaked URL could otherwise keep it alive. Returns its last minute's deliveries.
+    It never refuses: whoever holds a leaked URL could otherwise keep it alive.
+    Returns the deliveries of its last minute, and whether it was quiet.
     """
     deadline = time.monotonic() + longest_s
     while True:
         answer = await _ask(context, token_hash)
         if answer is None:  # the receiver is down, and so is the URL
-            return 0
+            return 0, True
         last_used = answer["last_used"]
         quiet = last_used is None or time.time() - last_used >= QUIET_S
         if quiet or time.monotonic() >= deadline:
-            return int(answer["recent"])
+            return int(answer["recent"]), quiet
         await asyncio.sleep(0.2)

@@ -84,6 +84,7 @@ class PostgresSchema(Resource):
         await _load_the_rest(context, name)
         dropped = False
         if state.get("destroyData") and not state.get("adopted"):
+            await asyncio.to_thread(_revive, context)
             dropped = await asyncio.to_thread(_drop, context, state)
         await asyncio.to_thread(_unregister, context, name)
         if not dropped:
@@ -106,8 +107,8 @@ def _connect(dsn: str, **options: Any) -> psycopg.Connection[Any]:
         return psycopg.connect(dsn, connect_timeout=CONNECT_TIMEOUT_S, **options)
     except psycopg.OperationalError as error:
         raise ResourceError(
-            f"the warehouse can't be reached: {' '.join(str(error).split())}. "
-            "If it is the embedded one, make up starts it; else see sluice:warehouseDsn"
+            f"the warehouse can't be reached ({' '.join(str(error).split()).rstrip('?')}): "
+            "if it is the embedded one, make up starts it; else see sluice:warehouseDsn"
         ) from None
     except psycopg.ProgrammingError:  # its message may quote the DSN, password and all
         raise ResourceError(
@@ -242,7 +243,7 @@ def _waiting(context: Context, name: str) -> int:
 
 
 def _revive(context: Context) -> None:
-    """Starts what loads the spool, when a stopped stack is destroyed."""
+    """Starts the daemons that are down, when a stopped stack is destroyed: they have work left to do."""
     if postgres.recorded(context.home) is not None:
         postgres.ensure(context.home, 0)
     receiver_process.revive(context.home)

@@ -20,7 +20,7 @@ from receiver.server import HEAD_SECONDS, Options, Receiver, StartFailed, raise_
 START_FAILED = 3
 
 
-def main() -> int:
+def main(receiver: type[Receiver] = Receiver) -> int:
     """0 after a stop; 3, with one line on stderr, if it couldn't serve."""
     options = _options()
     os.umask(0o077)
@@ -28,7 +28,7 @@ def main() -> int:
     _log_to(options.home / "receiver.log")
     raise_descriptor_limit()
     try:
-        uvloop.run(_serve(options))
+        uvloop.run(_serve(receiver, options))
     except StartFailed as failed:
         logging.getLogger("receiver").error("%s", failed)
         print(failed, file=sys.stderr)  # noqa: T201 (the one line for whoever started us)
@@ -36,9 +36,9 @@ def main() -> int:
     return 0
 
 
-async def _serve(options: Options) -> None:
+async def _serve(receiver: type[Receiver], options: Options) -> None:
     asyncio.get_running_loop().set_exception_handler(_report_to_log)
-    await Receiver(options).run()
+    await receiver(options).run()
 
 
 def _options() -> Options:

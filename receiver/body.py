@@ -6,7 +6,8 @@ granian has no deadline for a body (seen with 2.8.7: a client that stops half-wa
 import asyncio
 import itertools
 import time
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
+from contextlib import aclosing
 from typing import Any, NamedTuple, Protocol
 
 from receiver import event
@@ -133,9 +134,8 @@ async def read(
     """
     content = bytearray()
     total = 0
-    reader = deadline.start()
-    try:
-        async for chunk in request:
+    async with aclosing(_chunks(request, length, deadline)) as chunks:
+        async for chunk in chunks:
             total += len(chunk)
             if check:
                 check.update(chunk)
@@ -143,18 +143,7 @@ async def read(
             held.take(len(kept))
             content += kept
             if total > READ_BYTES:
-                return Body(bytes(content), total)
-    except asyncio.CancelledError:
-        if deadline.passed(reader):
-            raise SlowBody from None
-        raise
-    except RuntimeError:
-        raise BrokenBody from None
-    finally:
-        deadline.end(reader)
-    # granian ends the iteration as if all were well when the connection breaks half-way.
-    if length is not None and total < length:
-        raise BrokenBody
+                break
     return Body(bytes(content), total)
 
 
@@ -163,23 +152,36 @@ async def throw_away(request: Request, length: int | None, deadline: Deadline, m
 
     Returns whether that was all. Raises SlowBody, BrokenBody.
     """
-    if length == 0:
-        return True
-    if length is not None and length > most:
-        return False
+    if length is not None and (length == 0 or length > most):
+        return length == 0
     total = 0
-    reader = deadline.start()
-    try:
-        async for chunk in request:
+    async with aclosing(_chunks(request, length, deadline)) as chunks:
+        async for chunk in chunks:
             total += len(chunk)
             if total > most:
                 return False
+    return True
+
+
+async def _chunks(request: Request, length: int | None, deadline: Deadline) -> AsyncGenerator[bytes, None]:
+    total = 0
+    is_over = False
+    reader = deadline.start()
+    try:
+        async for chunk in request:
+            # granian ends a body with an empty chunk, and one that broke off likewise, but with two of them.
+            if is_over:
+                raise BrokenBody
+            is_over = not chunk
+            total += len(chunk)
+            yield chunk
     except asyncio.CancelledError:
         if deadline.passed(reader):
             raise SlowBody from None
         raise
-    except RuntimeError:
+    except RuntimeError:  # granian's RSGIProtocolClosed and RSGIProtocolError
         raise BrokenBody from None
     finally:
         deadline.end(reader)
-    return True
+    if length is not None and total < length:
+        raise BrokenBody

@@ -1,11 +1,11 @@
 """How the receiver's SQLite files are opened: private, durable, and shared by several processes."""
 
+import contextlib
 import os
 import sqlite3
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 Connect = Callable[[Path, float], sqlite3.Connection]
@@ -21,10 +21,14 @@ def open_database(
 ) -> sqlite3.Connection:
     """Opens `path` (made with mode 0600 if need be) with every commit on disk before it returns.
 
-    `tables` are CREATE statements, run once per file; `pragmas` come before everything else. Raises sqlite3.Error or OSError.
+    `tables` are CREATE statements, run once per file; `pragmas` come before everything else.
+    Raises sqlite3.Error or OSError.
     """
-    # Made before SQLite opens it: the -wal and -shm files take over its mode.
-    os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+    # Made before SQLite opens it: the -wal and -shm files take over its mode. Never opened if it is there already:
+    # closing any descriptor of a file drops all locks that this process has on it, SQLite's too, and then a second
+    # process takes the database for unused and removes its WAL (sqlite.org/howtocorrupt.html, 2.2).
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
     connection = connect(path, busy_seconds)
     try:
         for pragma in pragmas:
@@ -49,7 +53,7 @@ def open_database(
     return connection
 
 
-@contextmanager
+@contextlib.contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
     """One write transaction: all of it is on disk at the end, or, after an exception, none of it."""
     # IMMEDIATE waits for its turn at the start; a lock that is only asked for half-way can't wait and fails.

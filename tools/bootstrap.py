@@ -42,7 +42,7 @@ def main(arguments):
     os.chdir(ROOT)
     try:
         python = virtualenv.ready(Path(ROOT), development=arguments[:1] in (["test"], ["lint"]))
-    except progress.StepFailed as error:
+    except (progress.StepFailed, OSError) as error:
         sys.exit("sluice: {}".format(error))  # noqa: UP032 (as above)
     except KeyboardInterrupt:
         sys.exit(130)

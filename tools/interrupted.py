@@ -1,9 +1,11 @@
 """What a killed `pulumi up` leaves behind in a `file://` backend, and how the next one gets past it.
 
-A lock, that only its own process would have removed; and operations noted as pending. Every create of Sluice's can be
-repeated, so a pending one needs no question: it is forgotten, and the next `up` does it again.
+A lock, that only its own process would have removed; a language host, that would wait for minutes; and operations
+noted as pending. Every create of Sluice's can be repeated, so a pending one needs no question: it is forgotten, and
+the next `up` does it again.
 """
 
+import contextlib
 import json
 import socket
 from collections.abc import Mapping
@@ -45,6 +47,21 @@ def _is_stale(lock: Path) -> bool:
         return process.status() == psutil.STATUS_ZOMBIE or process.create_time() > taken + CLOCK_TOLERANCE_S
     except psutil.NoSuchProcess:
         return True
+
+
+def orphaned_language_hosts(root: Path) -> list[psutil.Process]:
+    """The language hosts that run this project's program, `root`, for an engine that is gone.
+
+    One of sdk v3.75.0 looks for its engine only every few minutes.
+    """
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.name() == "pulumi-language-python" and Path(process.cwd()) == root:
+                parent = process.parent()
+                if parent is None or parent.name() != "pulumi":
+                    found.append(process)
+    return found
 
 
 def pending(state: Path, project: str, stack: str) -> list[str]:

@@ -1,5 +1,6 @@
 """A Pulumi stack of this project, as `make` works with it: through the engine's own commands."""
 
+import contextlib
 import json
 import signal
 import subprocess
@@ -8,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import psutil
 import yaml  # type: ignore[import-untyped]  # its types are a package of their own; two calls don't need it
 
 from tools import interrupted, progress
@@ -48,7 +50,10 @@ class Stack:
         self.ask("stack", "select", "--stack", self.name, *(["--create"] if create else []))
 
     def recover(self) -> None:
-        """Clears what a killed `up` left: its lock, and operations that never ended."""
+        """Clears what a killed `up` left: its lock, its language host, and operations that never ended."""
+        for orphan in interrupted.orphaned_language_hosts(self.root):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                orphan.terminate()
         for lock in interrupted.stale_locks(self.state, self.project, self.name):
             progress.say("removing the lock of a pulumi that was killed")
             lock.unlink(missing_ok=True)

@@ -36,6 +36,7 @@ ERRORS = (
     deliveries.EndpointDown,
     progress.StepFailed,
     ResourceError,
+    OSError,
 )
 """What a person can do something about: shown as it is, without a traceback."""
 
@@ -326,14 +327,14 @@ def main(arguments: list[str]) -> int:
         return 2
     try:
         return TARGETS[arguments[0]]()
+    except BrokenPipeError:  # the reader of stdout has gone, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except ERRORS as error:
         progress.say(f"sluice: {error}")
         return 1
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
-        sys.stderr.close()
-        return 0
 
 
 if __name__ == "__main__":

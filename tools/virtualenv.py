@@ -27,7 +27,7 @@ def ready(root: Path, *, development: bool) -> Path:
         return python
 
     state = root / ".sluice"
-    state.mkdir(exist_ok=True)
+    state.mkdir(mode=0o711, exist_ok=True)
     with (state / "venv.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if _is_current(mark, wanted):

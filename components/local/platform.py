@@ -21,7 +21,7 @@ class LocalPlatform:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         if settings.warehouse_dsn is None:
-            self.dsn = resources.PostgresServer("postgres", port=settings.postgres_port).dsn
+            self.dsn = Output.secret(resources.PostgresServer("postgres", port=settings.postgres_port).dsn)
         else:
             self.dsn = Output.secret(settings.warehouse_dsn.get_secret_value())
         self._receiver = resources.Receiver(

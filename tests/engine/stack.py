@@ -17,7 +17,7 @@ import psycopg
 from provider import postgres
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
-PARTS = ("__main__.py", "Pulumi.yaml", "components", "provider", "receiver", "samples", "tools", "Makefile")
+NOT_CLONED = shutil.ignore_patterns(".*", "__pycache__", "tests", "bench", "Pulumi.dev.yaml")
 PATIENCE_S = 180
 
 CUSTOMERIO: dict[str, Any] = {"name": "Stitch Customer.io", "source": "customerio", "tokens": {"primary": 1}}
@@ -68,13 +68,7 @@ class Stack:
     @classmethod
     def clone(cls, root: Path, environment: Mapping[str, str]) -> "Stack":
         """Copies the project's sources to `root`, which uses this project's virtual environment."""
-        root.mkdir(parents=True, exist_ok=True)
-        for part in PARTS:
-            source = PROJECT / part
-            if source.is_dir():
-                shutil.copytree(source, root / part, ignore=shutil.ignore_patterns("__pycache__"))
-            elif source.exists():
-                shutil.copy2(source, root / part)
+        shutil.copytree(PROJECT, root, ignore=NOT_CLONED)
         (root / ".venv").symlink_to(PROJECT / ".venv")
         state = root / ".sluice"
         state.mkdir()
@@ -91,7 +85,11 @@ class Stack:
     def declare(self, *integrations: Mapping[str, Any], **config: Any) -> None:
         """Writes the stack's config file: the integrations, and `sluice:` keys by name."""
         path = self.root / "Pulumi.dev.yaml"
-        kept = [line for line in path.read_text().splitlines() if line.startswith("encryptionsalt")] if path.exists() else []
+        kept = (
+            [line for line in path.read_text().splitlines() if line.startswith("encryptionsalt")]
+            if path.exists()
+            else []
+        )
         self.config = {"platform": "local", "port": self.port, "integrations": list(integrations), **config}
         values = {f"sluice:{name}": value for name, value in self.config.items()}
         # JSON is YAML.

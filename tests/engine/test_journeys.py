@@ -34,7 +34,9 @@ def test_customerios_deliveries_land_as_they_were_sent_and_once(stack: Stack) ->
     url = stack.url()
     assert [post(url, body) for body in bodies + bodies] == [200] * 2 * len(bodies)
     wait_for_rows(stack, len(bodies))
-    landed = {event_id: payload for event_id, payload in stack.sql("SELECT event_id, payload FROM stitch_customerio.data")}
+    landed = {
+        event_id: payload for event_id, payload in stack.sql("SELECT event_id, payload FROM stitch_customerio.data")
+    }
     assert landed == {json.loads(body)["event_id"]: json.loads(body) for body in bodies}
 
 

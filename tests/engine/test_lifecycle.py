@@ -59,7 +59,9 @@ def test_a_killed_postgresql_is_revived_and_what_came_meanwhile_is_loaded(stack:
     assert post(stack.url(), event("while-postgresql-was-down")) == 200
     assert [(step.name, step.op) for step in stack.up()] == [("postgres", "update")]
     wait_until(
-        lambda: stack.sql("SELECT 1 FROM stitch_customerio.data WHERE event_id = 'while-postgresql-was-down'") == [(1,)],
+        lambda: (
+            stack.sql("SELECT 1 FROM stitch_customerio.data WHERE event_id = 'while-postgresql-was-down'") == [(1,)]
+        ),
         "the event is loaded",
     )
 
@@ -87,7 +89,9 @@ def test_a_dropped_view_shows_in_refresh_and_up_repairs_it_without_touching_data
 
 
 def test_a_view_changed_by_hand_is_put_right(stack: Stack) -> None:
-    stack.sql_execute("CREATE OR REPLACE VIEW stitch_customerio.data_latest AS SELECT * FROM stitch_customerio.data WHERE false")
+    stack.sql_execute(
+        "CREATE OR REPLACE VIEW stitch_customerio.data_latest AS SELECT * FROM stitch_customerio.data WHERE false"
+    )
     stack.refresh()
     assert [(step.name, step.op) for step in stack.up()] == [("stitch_customerio-schema", "update")]
     assert stack.sql("SELECT count(*) > 0 FROM stitch_customerio.data_latest") == [(True,)]
@@ -151,7 +155,9 @@ def test_an_up_killed_at_any_step_converges(stack: Stack, moment: str) -> None:
     def begun() -> bool:
         lines = log.read_text().splitlines() if log.exists() else []
         events = [json.loads(line).get("resourcePreEvent") for line in lines if line.endswith("}")]
-        return any(moment in found["metadata"]["type"] and found["metadata"]["op"] != "same" for found in events if found)
+        return any(
+            moment in found["metadata"]["type"] and found["metadata"]["op"] != "same" for found in events if found
+        )
 
     wait_until(lambda: begun() or running.poll() is not None, f"{moment} has begun", 60)
     assert running.poll() is None, "the engine was killed in the middle"
@@ -191,5 +197,7 @@ def test_destroy_loads_what_waits_in_the_spool_first(stack: Stack) -> None:
     stack.destroy()
     server = postgres.ensure(stack.home, 0)
     with psycopg.connect(server.dsn) as connection:
-        found = connection.execute(f"SELECT 1 FROM {schema}.data WHERE event_id = 'spooled-and-then-destroyed'").fetchall()
+        found = connection.execute(
+            f"SELECT 1 FROM {schema}.data WHERE event_id = 'spooled-and-then-destroyed'"
+        ).fetchall()
     assert found == [(1,)]

@@ -64,7 +64,9 @@ def test_a_schema_that_sluice_never_made_is_refused_unless_adopted_and_then_neve
 
 def test_another_stacks_schema_is_refused_by_its_name(stack: Stack) -> None:
     mark = json.dumps({"project": "sluice", "stack": "another", "adopted": False})
-    stack.sql_execute(f"CREATE SCHEMA shared_one; COMMENT ON SCHEMA shared_one IS 'Made by Sluice; do not edit this comment: {mark}'")
+    stack.sql_execute(
+        f"CREATE SCHEMA shared_one; COMMENT ON SCHEMA shared_one IS 'Made by Sluice; do not edit this comment: {mark}'"
+    )
     stack.declare(CUSTOMERIO, {**CUSTOMERIO, "name": "shared one"}, destroyData=True)
     assert "belongs to stack another" in refused(stack.pulumi("up", "--yes", "--skip-preview"))
 
@@ -72,7 +74,9 @@ def test_another_stacks_schema_is_refused_by_its_name(stack: Stack) -> None:
 def test_destroy_data_drops_our_schema_and_no_other(stack: Stack) -> None:
     stack.declare({**CUSTOMERIO, "name": "mine"}, destroyData=True)
     stack.up()
-    present = stack.sql("SELECT nspname::text FROM pg_namespace WHERE nspname IN ('stitch_customerio', 'theirs', 'mine') ORDER BY 1")
+    present = stack.sql(
+        "SELECT nspname::text FROM pg_namespace WHERE nspname IN ('stitch_customerio', 'theirs', 'mine') ORDER BY 1"
+    )
     assert present == [("mine",), ("theirs",)]
 
 

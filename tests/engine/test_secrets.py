@@ -107,7 +107,9 @@ def test_no_secret_is_in_clear_anywhere(stack: Stack, secrets: dict[str, str]) -
         if name in ("warehouse password", "signing key"):
             found = [place for place in found if place not in kept]
         # A rejected body is kept as it came, token and all, if a stranger writes the token into it.
-        found = [place for place in found if not place.startswith((".sluice/dev/spool.db", ".sluice/dev/postgres/data"))]
+        found = [
+            place for place in found if not place.startswith((".sluice/dev/spool.db", ".sluice/dev/postgres/data"))
+        ]
         assert not found, f"{name} is in {found}"
 
 

@@ -148,4 +148,6 @@ def test_its_password_is_in_private_files_alone(home: Path) -> None:
     assert [path.name for path in holding] == ["postgres.json"]
     assert holding[0].stat().st_mode & 0o077 == 0
     assert json.loads(holding[0].read_text())["port"] == server.port
-    assert not any(server.password in " ".join(process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"]))
+    assert not any(
+        server.password in " ".join(process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"])
+    )

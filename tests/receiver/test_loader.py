@@ -4,99 +4,21 @@ import json
 import logging
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
-from psycopg import sql
 
 from receiver import loader, warehouse
-from receiver.event import Event, parse
-from receiver.loader import Loaded, Loader
-from receiver.registry import Loading, Registry, SchemaEntry
+from receiver.loader import Loaded
+from receiver.registry import Loading, SchemaEntry
 from receiver.spool import Arrival, Spool
-from tests.postgres import PostgresServer, dsn, postgres  # noqa: F401 (fixtures)
+from tests.postgres import PostgresServer
+from tests.receiver.scene import Scene, arrival, body, unchecked
 
 SAMPLES = Path(__file__).parents[2] / "samples"
-
-
-def arrival(body: bytes, schema: str = "s") -> Arrival:
-    """As the receiver spools it."""
-    parsed = parse(body, "")
-    received = 1_790_000_000_000_000
-    if isinstance(parsed, Event):
-        return Arrival("hash", schema, received, *parsed, None)
-    return Arrival("hash", schema, received, None, None, None, None, parsed.raw, parsed.reason)
-
-
-def unchecked(event_id: str | None, body: bytes, **values: Any) -> Arrival:
-    """As no receiver would spool it."""
-    usual = Arrival("hash", "s", 1_790_000_000_000_000, event_id, "email", "sent", 1_790_000_000, body, None)
-    return usual._replace(**values)
-
-
-def body(event_id: str, **fields: object) -> bytes:
-    whole = {"event_id": event_id, "object_type": "email", "metric": "sent", "timestamp": 1_790_000_000, **fields}
-    return json.dumps(whole).encode()
-
-
-class Scene:
-    """A home folder, its warehouse, and one loader in this process."""
-
-    def __init__(self, home: Path, dsn: str) -> None:
-        self.home = home
-        self.registry = Registry(home / "registry.db")
-        self.spool = Spool(home / "spool.db")
-        self.dsn = dsn
-        self.registry.set_setting("warehouse_dsn", dsn)
-        self.loader: Loader | None = None
-
-    def schema(self, name: str = "s", loading: Loading = "upsert", *, dsn: str | None = None) -> None:
-        with psycopg.connect(dsn or self.dsn) as connection:
-            connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(name)))
-            warehouse.create_tables(connection, name, loading)
-        self.registry.put_schema(SchemaEntry(name, name, "customerio", loading))
-
-    def accept(self, *arrivals: Arrival | bytes) -> None:
-        self.spool.append([each if isinstance(each, Arrival) else arrival(each) for each in arrivals])
-
-    def step(self) -> None:
-        self.loader = self.loader or Loader(self.home)
-        self.loader.step()
-
-    def load(self, seconds: float = 10) -> None:
-        """Steps until no row waits."""
-        deadline = time.monotonic() + seconds
-        while self.spool.schemas_waiting():
-            assert time.monotonic() < deadline, (self.spool.warehouse_state(), self.spool.holds())
-            self.step()
-            time.sleep(0.01)
-
-    def rows(self, query: str, *, dsn: str | None = None) -> list[tuple[Any, ...]]:
-        with psycopg.connect(dsn or self.dsn, autocommit=True) as connection:
-            return connection.execute(query).fetchall()  # type: ignore[call-overload,no-any-return]
-
-    def do(self, statement: str) -> None:
-        with psycopg.connect(self.dsn, autocommit=True) as connection:
-            connection.execute(statement)  # type: ignore[call-overload]
-
-    def event_ids(self, schema: str = "s") -> list[str]:
-        return [event_id for (event_id,) in self.rows(f"SELECT event_id FROM {schema}.data ORDER BY _sdc_sequence")]
-
-    def close(self) -> None:
-        if self.loader:
-            self.loader.close()
-        self.registry.close()
-        self.spool.close()
-
-
-@pytest.fixture
-def scene(tmp_path: Path, dsn: str) -> Iterator[Scene]:  # noqa: F811
-    scene = Scene(tmp_path, dsn)
-    yield scene
-    scene.close()
 
 
 # What lands
@@ -155,19 +77,19 @@ def deep(levels: int) -> bytes:
     return b'{"event_id":"deep","d":' + b"[" * levels + b"]" * levels + b"}"
 
 
-POISON: dict[str, tuple[Arrival, str | None]] = {  # and where it must end: the reason, or None for `data`
+POISON: dict[str, tuple[Arrival, str | None]] = {  # and the reason it is rejected with, or None if it must land
     "nul": (unchecked("nul", b'{"event_id":"nul","x":"\\u0000"}'), "unsupported Unicode escape"),
     "nul in the key": (unchecked("n\0l", b"{}"), "22021"),
-    "lone surrogate": (unchecked("lone", b'{"event_id":"lone","x":"\\ud800"}'), "22P02|Unicode"),
+    "lone surrogate": (unchecked("lone", b'{"event_id":"lone","x":"\\ud800"}'), "22P02: .*Unicode low surrogate"),
     "surrogate bytes": (unchecked("bytes", b'{"x":"\xed\xa0\x80"}'), "not UTF-8"),
     "not UTF-8": (unchecked("latin", b'{"x":"\xe4"}'), "not UTF-8"),
-    "not JSON": (unchecked("broken", b'{"x":'), "invalid input syntax for type json"),
-    "deep": (unchecked("deep", deep(10_000)), "54001: stack depth limit exceeded|^none$"),
-    "deeper": (unchecked("deep", deep(1_000_000)), "54001: stack depth limit exceeded"),
-    "number beyond numeric": (unchecked("1e200000", b'{"x":1e200000}'), "22003"),
+    "not JSON": (unchecked("broken", b'{"x":'), "22P02: invalid input syntax for type json"),
+    "deep": (unchecked("deep", deep(10_000)), None),
+    "deeper": (unchecked("deeper", deep(1_000_000)), "54001: stack depth limit exceeded"),
+    "number beyond numeric": (unchecked("1e200000", b'{"x":1e200000}'), "22003: value overflows numeric format"),
     "no event_id": (unchecked(None, b"{}"), "23502"),
-    "endless event_id": (unchecked("".join(map(str, range(9_000))), b"{}"), "54000: index row size"),
-    "time of receipt": (unchecked("late", b"{}", received_at=2**63 - 1), "22008|22003"),
+    "endless event_id": (unchecked("".join(map(str, range(9_000))), b"{}"), "54000: index row"),
+    "time of receipt": (unchecked("late", b"{}", received_at=2**63 - 1), "22008"),
     "300 digits": (unchecked("300", b'{"x":' + b"9" * 300 + b"}"), None),
     "1e300": (unchecked("1e300", b'{"x":1e300}'), None),
     "year 300000": (unchecked("year", b'{"timestamp":9404467200000}', timestamp=9_404_467_200_000), None),
@@ -178,36 +100,32 @@ POISON: dict[str, tuple[Arrival, str | None]] = {  # and where it must end: the 
 
 
 @pytest.mark.parametrize("loading", ["upsert", "append"])
-@pytest.mark.parametrize("name", POISON)
-def test_a_poison_row_costs_no_other_row(scene: Scene, name: str, loading: Loading) -> None:
-    poison, reason = POISON[name]
-    if name == "endless event_id" and loading == "append":
-        reason = "54000"
+def test_poison_rows_among_good_ones_cost_no_other_row(scene: Scene, loading: Loading) -> None:
     scene.schema(loading=loading)
-    good = [f"good-{number}" for number in range(9)]
-    scene.accept(*map(body, good[:4]), poison, *map(body, good[4:]))
+    good = iter(range(1_000))
+    for poison, _ in POISON.values():
+        scene.accept(body(f"good-{next(good)}"), poison, body(f"good-{next(good)}"))
     scene.load()
-    landed = scene.event_ids()
-    rejected = scene.rows("SELECT reason, _sdc_raw FROM s._sdc_rejected")
-    assert [event_id for event_id in landed if event_id.startswith("good")] == good
-    assert len(landed) + len(rejected) == 10
+    assert [event_id for event_id in scene.event_ids() if "good" in event_id] == [
+        f"good-{number}" for number in range(2 * len(POISON))
+    ]
+    for name, (poison, reason) in POISON.items():
+        if reason is None:
+            assert poison.event_id in scene.event_ids(), name
+    rejected = scene.rows("SELECT _sdc_raw, reason FROM s._sdc_rejected ORDER BY _sdc_sequence")
+    expected = [(poison.body, reason) for poison, reason in POISON.values() if reason is not None]
+    assert [raw for raw, _ in rejected] == [raw for raw, _ in expected]
+    for (_, found), (_, wanted) in zip(rejected, expected, strict=True):
+        assert re.search(wanted, found), (wanted, found)
     counts = scene.spool.counts()["s"]
-    assert (counts.loaded, counts.rejected) == (len(landed), len(rejected))
-    if reason is None:
-        assert not rejected
-    elif rejected:
-        assert [raw for _, raw in rejected] == [poison.body]
-        assert re.search(reason, rejected[0][0]), rejected[0][0]
-    else:
-        assert "none" in reason
+    assert (counts.loaded, counts.rejected) == (2 * len(POISON) + len(POISON) - len(expected), len(expected))
 
 
-def test_many_poison_rows_and_bad_copies_of_good_events_cost_no_good_row(scene: Scene) -> None:
+def test_bad_copies_of_good_events_cost_no_good_row(scene: Scene) -> None:
     scene.schema()
-    good = [body(f"good-{number}") for number in range(1_000)]
-    mixed: list[Arrival | bytes] = list(good)
-    for place in (999, 998, 700, 500, 499, 3, 0, 0):
-        mixed.insert(place, unchecked(f"good-{place}", b'{"x":1e200000}'))  # a later copy of the same event too
+    mixed: list[Arrival | bytes] = [body(f"good-{number}") for number in range(1_000)]
+    for place in (999, 998, 700, 500, 499, 3, 0, 0):  # each after the good one, which it would replace
+        mixed.insert(place + 1, unchecked(f"good-{place}", b'{"x":1e200000}'))
     scene.accept(*mixed)
     scene.load()
     assert len(scene.event_ids()) == 1_000
@@ -268,6 +186,7 @@ def test_other_trouble_makes_a_schemas_rows_wait_and_no_other_schemas(
     scene.accept(arrival(body("a", data="payload")), b"payload")
     scene.accept(arrival(body("b"), "fine"))
     scene.step()
+    scene.step()  # read-only: the first schema's trouble ends the connection
     assert re.search(code, scene.spool.holds()["s"]), scene.spool.holds()
     assert scene.spool.warehouse_state().state == "up"
     scene.step()
@@ -336,17 +255,13 @@ def test_rows_that_come_while_the_loading_mode_changes_wait_for_the_registry_and
 
 def test_a_batch_that_takes_too_long_is_tried_with_fewer_rows(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loader, "LONGEST_WAIT", 0.01)
-    monkeypatch.setattr(loader, "_GUARDS", "SET LOCAL statement_timeout = '300ms'")
+    monkeypatch.setattr(loader, "_GUARDS", "SET LOCAL statement_timeout = '100ms'")
     scene.schema()
     scene.do("""
         CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
-          $$ BEGIN PERFORM pg_sleep(0.005); RETURN NEW; END $$;
-        CREATE TRIGGER slow BEFORE INSERT ON s.data FOR EACH ROW EXECUTE FUNCTION slow()""")  # 60 rows a timeout
+          $$ BEGIN PERFORM pg_sleep(0.002); RETURN NEW; END $$;
+        CREATE TRIGGER slow BEFORE INSERT ON s.data FOR EACH ROW EXECUTE FUNCTION slow()""")  # 50 rows a timeout
     scene.accept(*(body(f"e{number}") for number in range(100)))
-    monkeypatch.setattr(loader, "BATCH_ROWS", 100)
-    scene.step()
-    assert scene.loader
-    scene.loader._progress["s"].rows = 100
     scene.load()
     assert len(scene.event_ids()) == 100
 
@@ -371,7 +286,7 @@ def test_rows_wait_while_there_is_no_warehouse_and_go_in_when_there_is(scene: Sc
     assert (scene.spool.warehouse_state().state, scene.spool.waiting("s")) == ("up", 0)
 
 
-def test_spooled_rows_go_to_the_warehouse_that_the_settings_name_now(scene: Scene, postgres: PostgresServer) -> None:  # noqa: F811
+def test_spooled_rows_go_to_the_warehouse_that_the_settings_name_now(scene: Scene, postgres: PostgresServer) -> None:
     with postgres.database() as other:
         scene.schema()
         scene.schema(dsn=other)
@@ -420,7 +335,9 @@ def test_a_warehouse_that_cannot_be_reached_is_reported_in_one_line_without_its_
 
 
 @pytest.mark.parametrize("how", ["fast", "immediate"])
-def test_a_warehouse_that_stops_and_starts_again_gets_every_row_once(scene: Scene, how: str, postgres: PostgresServer) -> None:  # noqa: F811
+def test_a_warehouse_that_stops_and_starts_again_gets_every_row_once(
+    scene: Scene, how: str, postgres: PostgresServer
+) -> None:
     scene.schema(loading="append")
     scene.accept(body("a"))
     scene.load()
@@ -457,7 +374,9 @@ def test_a_connection_cut_in_the_middle_of_a_batch_loses_and_doubles_nothing(
     assert len(scene.event_ids()) == len(set(scene.event_ids())) == 50
 
 
-def test_a_database_set_to_commit_without_syncing_is_told_to_sync(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_database_set_to_commit_without_syncing_is_told_to_sync(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
     scene.schema()
     scene.do("DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET synchronous_commit = off', current_database()); END $$")
     assert scene.rows("SHOW synchronous_commit") == [("off",)]
@@ -541,20 +460,20 @@ def test_deletes_that_a_power_cut_undid_are_done_again_and_counted_as_before(sce
 
 
 def test_draining_a_backlog_does_not_make_the_spools_log_grow_with_it(
-    scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scene.schema()
-
-    def log_size() -> int:
-        scene.accept(*(body(f"e{number}", filler="x" * 20_000) for number in range(600)))  # 12 MB
-        scene.spool.checkpoint()
-        (tmp_path / "spool.db-wal").stat()
-        scene.loader = None
-        scene.load()
-        scene.loader.close()
-        return (tmp_path / "spool.db-wal").stat().st_size
-
-    monkeypatch.setattr(loader, "CHECKPOINT_BYTES", 2**20)
     monkeypatch.setattr(loader, "BATCH_BYTES", 2**20)
-    bounded = log_size()
-    assert bounded < 20 * 2**20
+    monkeypatch.setattr(loader, "CHECKPOINT_BYTES", 2**20)
+    log = scene.home / "spool.db-wal"
+
+    def growth_while_loading() -> int:
+        scene.accept(*(body(f"e{number}", filler="x" * 100) for number in range(20_000)))
+        scene.spool.checkpoint()
+        before = log.stat().st_size
+        scene.load()
+        return log.stat().st_size - before
+
+    scene.schema()
+    assert growth_while_loading() < 2**20
+    monkeypatch.setattr(Spool, "checkpoint", lambda _: None)  # the control
+    assert growth_while_loading() > 2**20

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import psycopg
 import pytest
@@ -10,19 +11,18 @@ from receiver import warehouse
 from receiver.registry import Loading
 from receiver.spool import SpooledRow
 from receiver.warehouse import Connection, DuplicatesPresent, LoadingError
-from tests.postgres import dsn, postgres  # noqa: F401 (fixtures)
 
 NOW = 1_790_000_000_000_000  # microseconds
 
 
 @pytest.fixture
-def connection(dsn: str) -> Iterator[Connection]:  # noqa: F811
+def connection(dsn: str) -> Iterator[Connection]:
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute("CREATE SCHEMA s")
         yield connection
 
 
-def row(sequence: int, event_id: str | None = None, **values: object) -> SpooledRow:
+def row(sequence: int, event_id: str | None = None, **values: Any) -> SpooledRow:
     event_id = event_id or f"e{sequence}"
     body = json.dumps({"event_id": event_id, "n": sequence}).encode()
     return SpooledRow(sequence, "s", NOW, event_id, "email", "sent", 1_790_000_000, body, None)._replace(**values)
@@ -33,7 +33,7 @@ def insert(connection: Connection, loading: Loading, *rows: SpooledRow) -> None:
 
 
 def rows_of(connection: Connection, query: str) -> list[tuple[object, ...]]:
-    return connection.execute(query).fetchall()  # type: ignore[call-overload,no-any-return]
+    return connection.execute(query).fetchall()
 
 
 @pytest.mark.parametrize("loading", ["upsert", "append"])
@@ -70,7 +70,7 @@ def test_a_dropped_table_or_index_is_noticed_and_made_again_without_touching_a_r
     assert rows_of(connection, "SELECT event_id FROM s.data") == [("e1",)]
 
 
-def test_a_repair_that_has_nothing_to_do_does_not_wait_for_the_loader(connection: Connection, dsn: str) -> None:  # noqa: F811
+def test_a_repair_that_has_nothing_to_do_does_not_wait_for_the_loader(connection: Connection, dsn: str) -> None:
     warehouse.create_tables(connection, "s", "upsert")
     with psycopg.connect(dsn) as loading:
         insert(loading, "upsert", row(1))  # and no commit yet
@@ -89,7 +89,7 @@ def test_a_table_of_another_shape_is_refused_and_left_as_it_is(connection: Conne
 
 def test_a_database_that_cannot_hold_every_character_is_refused(
     connection: Connection,
-    dsn: str,  # noqa: F811
+    dsn: str,
 ) -> None:
     connection.execute("CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
     try:
@@ -210,7 +210,7 @@ def test_a_spools_rows_are_claimed_once_and_each_spool_has_its_own_count(connect
 
 
 @pytest.mark.parametrize("before", [0, 9])
-def test_a_claim_waits_for_one_that_is_still_to_be_committed(connection: Connection, dsn: str, before: int) -> None:  # noqa: F811
+def test_a_claim_waits_for_one_that_is_still_to_be_committed(connection: Connection, dsn: str, before: int) -> None:
     # A loader that was killed during its commit leaves it to its server process, and the next loader may be faster.
     warehouse.create_tables(connection, "s", "append")
     if before:

@@ -19,7 +19,7 @@ from receiver.event import Event, parse
 from receiver.registry import Loading
 from receiver.spool import SpooledRow
 from receiver.warehouse import Connection
-from tests.postgres import PostgresServer, postgres  # noqa: F401 (a fixture)
+from tests.postgres import PostgresServer
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 UTC = datetime.UTC
@@ -44,7 +44,7 @@ def make_schema(connection: Connection, loading: Loading) -> None:
 
 
 @pytest.fixture(scope="module")
-def connection(postgres: PostgresServer) -> Iterator[Connection]:  # noqa: F811
+def connection(postgres: PostgresServer) -> Iterator[Connection]:
     with postgres.database() as dsn, psycopg.connect(dsn, autocommit=True) as connection:
         yield connection
 
@@ -62,7 +62,7 @@ def load(connection: Connection, *bodies: dict[str, Any], loading: Loading = "up
 
 def select(connection: Connection, query: str) -> list[dict[str, Any]]:
     with connection.cursor(row_factory=dict_row) as cursor:
-        return cursor.execute(query).fetchall()  # type: ignore[call-overload,no-any-return]
+        return cursor.execute(query).fetchall()
 
 
 def filled(row: dict[str, Any]) -> dict[str, Any]:

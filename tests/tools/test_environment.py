@@ -1,0 +1,85 @@
+"""The engine's environment: what `make` runs it with and `make -s env` prints."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tools import environment
+from tools.engine.plugins import STANDINS
+
+ROOT = Path('/home/me/my $HOME\'s "clone"')
+ENGINE = Path("/home/me/.cache/sluice/engine/v1 x")
+
+
+def made(outer: dict[str, str], **more: object) -> dict[str, str]:
+    return environment.variables(ROOT, outer, engine=ENGINE, **more)  # type: ignore[arg-type]
+
+
+def test_the_engine_comes_first_on_path_then_stand_ins_then_the_environment_of_the_project() -> None:
+    standin = STANDINS["random"]
+    path = made({"PATH": "/usr/bin:/bin"}, standins=[standin])["PATH"]
+    assert path.split(":") == [str(ENGINE), str(standin), f"{ROOT}/.venv/bin", "/usr/bin", "/bin"]
+
+
+def test_it_is_the_same_when_it_is_made_in_a_shell_that_has_it() -> None:
+    once = made({"PATH": "/usr/bin"})
+    assert made(once) == once
+
+
+def test_a_stand_in_of_before_leaves_path_when_the_real_plugin_has_come() -> None:
+    with_standin = made({"PATH": "/usr/bin"}, standins=[STANDINS["random"]])
+    assert str(STANDINS["random"]) not in made(with_standin)["PATH"]
+
+
+def test_no_plugin_is_downloaded_by_itself() -> None:
+    assert made({})["PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION"] == "true"
+
+
+def test_the_backend_is_a_url_whatever_the_folder_is_called() -> None:
+    assert environment.backend_url(Path("/a b/#1/50%/é")) == "file:///a%20b/%231/50%25/%C3%A9/.sluice"
+
+
+def test_the_folder_of_the_states_is_its_owners_alone(tmp_path: Path) -> None:
+    environment.make_backend(tmp_path)
+    assert (tmp_path / ".sluice" / ".pulumi").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_shell_reads_back_exactly_what_was_exported() -> None:
+    values = made({"PATH": "/usr/bin"}) | {"SLUICE_WAREHOUSE_DSN": "postgresql://u:p'w$(id)@h/d?a=b c"}
+    script = environment.export_lines(values) + '\nprintf "%s\\0" "$PATH" "$VIRTUAL_ENV" "$SLUICE_WAREHOUSE_DSN"'
+    read = subprocess.run(["/bin/sh", "-c", script], capture_output=True, text=True, check=True).stdout.split("\0")
+    assert read[:3] == [values["PATH"], values["VIRTUAL_ENV"], values["SLUICE_WAREHOUSE_DSN"]]
+
+
+def test_only_what_pulumi_and_the_warehouse_need_is_exported() -> None:
+    lines = environment.export_lines(made({"PATH": "/bin", "AWS_SECRET_ACCESS_KEY": "x"})).splitlines()
+    names = [line.removeprefix("export ").split("=")[0] for line in lines]
+    assert names == [name for name in environment.EXPORTED if name in names]
+    assert "AWS_SECRET_ACCESS_KEY" not in names
+
+
+class TestPassphrase:
+    def test_dev_has_a_default(self) -> None:
+        assert environment.passphrase("dev", {}, {}) == "sluice-dev"
+
+    def test_one_from_the_environment_is_kept_for_dev(self) -> None:
+        assert environment.passphrase("dev", {}, {"PULUMI_CONFIG_PASSPHRASE": "mine"}) is None
+
+    @pytest.mark.parametrize(
+        "outer", [{}, {"PULUMI_CONFIG_PASSPHRASE": ""}, {"PULUMI_CONFIG_PASSPHRASE": "sluice-dev"}]
+    )
+    def test_any_other_stack_has_none_and_refuses_the_default(self, outer: dict[str, str]) -> None:
+        with pytest.raises(environment.MissingPassphrase, match="a missing passphrase"):
+            environment.passphrase("prod", {}, outer)
+
+    @pytest.mark.parametrize(
+        ("settings", "outer"),
+        [
+            ({}, {"PULUMI_CONFIG_PASSPHRASE": "its own"}),
+            ({}, {"PULUMI_CONFIG_PASSPHRASE_FILE": "/run/secrets/x"}),
+            ({"secretsprovider": "awskms://alias/x"}, {}),
+        ],
+    )
+    def test_another_stack_may_bring_its_own_way(self, settings: dict[str, object], outer: dict[str, str]) -> None:
+        assert environment.passphrase("prod", settings, outer) is None

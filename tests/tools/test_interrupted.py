@@ -1,0 +1,156 @@
+"""What a killed `up` leaves, in state folders made for the test."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tools import interrupted
+
+
+def lock(state: Path, stack: str = "dev", **changed: Any) -> Path:
+    folder = state / ".pulumi" / "locks" / "organization" / "sluice" / stack
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"{len(list(folder.iterdir()))}.json"
+    now = datetime.now(UTC).isoformat().replace("+00:00", "") + "789Z"  # nanoseconds, as Go writes them
+    content = {"pid": os.getpid(), "username": "me", "hostname": socket.gethostname(), "timestamp": now}
+    file.write_text(json.dumps(content | changed))
+    file.with_name(file.name + ".attrs").write_text("{}")
+    return file
+
+
+@pytest.fixture
+def dead() -> int:
+    """The pid of a process that has ended."""
+    process = subprocess.Popen(["true"])
+    process.wait()
+    return process.pid
+
+
+def stale(state: Path) -> list[Path]:
+    return interrupted.stale_locks(state, "sluice", "dev")
+
+
+def test_the_lock_of_a_dead_process_is_stale(tmp_path: Path, dead: int) -> None:
+    assert stale(tmp_path) == []
+    left = lock(tmp_path, pid=dead)
+    assert stale(tmp_path) == [left]
+
+
+def test_the_lock_of_a_running_pulumi_stays(tmp_path: Path) -> None:
+    lock(tmp_path)
+    assert stale(tmp_path) == []
+
+
+def test_a_pid_that_another_process_got_after_a_reboot_does_not_keep_the_lock(tmp_path: Path) -> None:
+    before = datetime.now(UTC) - timedelta(days=30)
+    left = lock(tmp_path, timestamp=before.isoformat())
+    assert stale(tmp_path) == [left]
+
+
+def test_a_lock_from_another_host_is_not_ours_to_judge(tmp_path: Path, dead: int) -> None:
+    lock(tmp_path, pid=dead, hostname="another.example")
+    assert stale(tmp_path) == []
+
+
+def test_a_lock_of_another_stack_is_left_alone(tmp_path: Path, dead: int) -> None:
+    lock(tmp_path, stack="prod", pid=dead)
+    assert stale(tmp_path) == []
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"pid": "x", "hostname": "", "timestamp": ""}'])
+def test_a_lock_that_is_none_as_we_know_it_stays(tmp_path: Path, content: str) -> None:
+    lock(tmp_path).write_text(content)
+    assert stale(tmp_path) == []
+
+
+def test_a_process_killed_while_holding_the_lock_frees_it(tmp_path: Path) -> None:
+    """The control of the tests above: the same lock, before and after."""
+    process = subprocess.Popen(["sleep", "60"])
+    left = lock(tmp_path, pid=process.pid)
+    assert stale(tmp_path) == []
+    process.kill()
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # it is dead, and a zombie as nobody has asked for it
+    assert stale(tmp_path) == [left]
+    process.wait()
+    assert stale(tmp_path) == [left]
+
+
+def state(tmp_path: Path, latest: dict[str, Any] | None) -> Path:
+    folder = tmp_path / ".pulumi" / "stacks" / "sluice"
+    folder.mkdir(parents=True)
+    (folder / "dev.json").write_text(json.dumps({"version": 3, "checkpoint": {"stack": "dev", "latest": latest}}))
+    return tmp_path
+
+
+OPERATION = {
+    "resource": {"urn": "urn:pulumi:dev::sluice::sluice:index:Endpoint::stitch_customerio-endpoint-primary"},
+    "type": "creating",
+}
+
+
+def test_pending_operations_are_named(tmp_path: Path) -> None:
+    found = interrupted.pending(state(tmp_path, {"resources": [], "pending_operations": [OPERATION]}), "sluice", "dev")
+    assert found == ["creating stitch_customerio-endpoint-primary"]
+
+
+@pytest.mark.parametrize("latest", [None, {}, {"resources": []}, {"pending_operations": None}])
+def test_a_state_without_pending_operations_has_none(tmp_path: Path, latest: dict[str, Any] | None) -> None:
+    assert interrupted.pending(state(tmp_path, latest), "sluice", "dev") == []
+    assert interrupted.pending(tmp_path, "sluice", "never-made") == []
+
+
+def test_clearing_takes_only_the_pending_operations_away() -> None:
+    deployment = {"manifest": {}, "resources": [{"urn": "a", "outputs": {"secret": "v1:…"}}]}
+    exported = {"version": 3, "deployment": {**deployment, "pending_operations": [OPERATION]}}
+    assert interrupted.without_pending(exported) == {"version": 3, "deployment": deployment}
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """Starts something called pulumi-language-python: from a `pulumi` that stays its parent, or without one."""
+    started: list[subprocess.Popen[bytes]] = []
+    sleep = shutil.which("sleep")
+    assert sleep
+    shutil.copy(sleep, tmp_path / "pulumi-language-python")
+    shell = shutil.which("bash") or shutil.which("sh")
+    assert shell
+    shutil.copy(shell, tmp_path / "pulumi")
+
+    def start(*, with_engine: bool, cwd: Path) -> subprocess.Popen[bytes]:
+        own = str(tmp_path / "pulumi-language-python")
+        command = [str(tmp_path / "pulumi"), "-c", f"'{own}' 60; true"] if with_engine else [own, "60"]
+        started.append(subprocess.Popen(command, cwd=cwd, start_new_session=True))
+        return started[-1]
+
+    yield start
+    for process in started:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def test_a_language_host_whose_engine_was_killed_is_found(host: Any, tmp_path: Path) -> None:
+    root, other = tmp_path / "a clone", tmp_path / "another"
+    root.mkdir()
+    other.mkdir()
+    working = host(with_engine=True, cwd=root)
+    host(with_engine=False, cwd=other)
+    while not psutil.Process(working.pid).children():
+        time.sleep(0.01)
+    assert interrupted.orphaned_language_hosts(root) == []
+    working.kill()
+    os.waitid(os.P_PID, working.pid, os.WEXITED | os.WNOWAIT)
+    working.wait()
+    assert [found.cwd() for found in interrupted.orphaned_language_hosts(root)] == [str(root)]

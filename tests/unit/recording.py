@@ -1,0 +1,177 @@
+"""Pulumi's mocks with their holes closed: what is recorded is what went to the engine.
+
+Mocks alone don't show options, parents, dependencies or what is secret, and let two resources have one name. So
+the recorder sits where the engine would: it keeps each registration as it came over the wire. Still not shown
+here, and left to the engine tests: replacements, inheritance of options, and what a provider makes of its inputs.
+"""
+
+import asyncio
+import json
+import runpy
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from google.protobuf import json_format
+from pulumi.runtime import mocks, rpc, settings
+from pulumi.runtime.config import set_all_config
+from pulumi.runtime.stack import run_in_stack
+
+ROOT = Path(__file__).parents[2]
+UNKNOWN = rpc.UNKNOWN
+SIGNATURE = "4dabf18193072939515e22adb298388d"
+SECRET_SIGNATURE = "1b47061264138c4ac30d75fd1eb44270"
+RECEIVER_URL = "http://127.0.0.1:8787"
+DSN = "postgresql://sluice:made-by-the-mock@127.0.0.1:5555/sluice"
+
+
+@dataclass(frozen=True)
+class Secret:
+    """A value that went to the engine marked as secret."""
+
+    value: Any
+
+
+def _unwrapped(value: Any) -> Any:
+    if isinstance(value, dict):
+        if SIGNATURE in value:
+            assert value[SIGNATURE] == SECRET_SIGNATURE, value
+            return Secret(_unwrapped(value["value"]))
+        return {key: _unwrapped(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_unwrapped(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value  # the wire has floats alone
+
+
+@dataclass(frozen=True)
+class Made:
+    """One resource as it was registered. Parent and dependencies by logical name."""
+
+    kind: str
+    name: str
+    inputs: dict[str, Any]
+    parent: str | None
+    depends_on: list[str]
+    secret_outputs: list[str]
+    options: dict[str, Any]
+
+
+@dataclass
+class Engine(mocks.MockMonitor):
+    """Stands where the engine would. `unknown_passwords`: as in a preview, before a token is made."""
+
+    unknown_passwords: bool = False
+    made: list[Made] = field(default_factory=list)
+    outputs: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        super().__init__(self)  # type: ignore[arg-type]
+        self._urns: set[str] = set()
+
+    # Asked by MockMonitor, once for each resource.
+    def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str, dict[str, Any]]:
+        outputs = {
+            "sluice:index:PostgresServer": {"dsn": DSN, "port": 5555, "version": "18"},
+            "sluice:index:Receiver": {"url": args.inputs.get("publicUrl", RECEIVER_URL)},
+            "random:index/randomPassword:RandomPassword": {"result": self._password(args)},
+        }
+        return f"{args.name}-id", {**args.inputs, **outputs.get(args.typ, {})}
+
+    def _password(self, args: mocks.MockResourceArgs) -> str:
+        version = args.inputs.get("keepers", {}).get("version", "")
+        plain = f"{args.name}{version}".replace("-", "").replace("_", "")
+        return rpc.UNKNOWN if self.unknown_passwords else plain[:43].ljust(43, "x")
+
+    def call(self, args: mocks.MockCallArgs) -> Any:
+        raise NotImplementedError(args.token)
+
+    def RegisterResource(self, request: Any) -> Any:  # noqa: N802
+        response = super().RegisterResource(request)
+        if request.type == "pulumi:pulumi:Stack":
+            return response
+        assert response.urn not in self._urns, f"{response.urn} is registered twice"
+        self._urns.add(response.urn)
+        plain = json_format.MessageToDict(request)
+        self.made.append(
+            Made(
+                kind=request.type,
+                name=request.name,
+                inputs=_unwrapped(plain.get("object", {})),
+                parent=_name(request.parent) if request.parent else None,
+                depends_on=sorted({_name(urn) for urn in request.dependencies}),
+                secret_outputs=list(request.additionalSecretOutputs),
+                options={
+                    key: plain[key]
+                    for key in (
+                        "protect",
+                        "retainOnDelete",
+                        "aliases",
+                        "aliasSpecs",
+                        "ignoreChanges",
+                        "replaceOnChanges",
+                        "replacementTrigger",
+                        "deleteBeforeReplace",
+                        "importId",
+                    )
+                    if plain.get(key)
+                },
+            )
+        )
+        return response
+
+    def RegisterResourceOutputs(self, request: Any) -> Any:  # noqa: N802
+        plain = json_format.MessageToDict(request)
+        self.outputs[_name(request.urn)] = _unwrapped(plain.get("outputs", {}))
+        return super().RegisterResourceOutputs(request)
+
+    def created(self, kind: str) -> list[Made]:
+        """What was registered of a kind; the last part of its type is enough."""
+        return [made for made in self.made if made.kind.rsplit(":", 1)[-1] == kind]
+
+    def named(self, name: str) -> Made:
+        (found,) = [made for made in self.made if made.name == name]
+        return found
+
+    @property
+    def stack_outputs(self) -> dict[str, Any]:
+        return self.outputs["sluice-dev"]
+
+
+def _name(urn: str) -> str:
+    return urn.rsplit("::", 1)[-1]
+
+
+def install(engine: Engine, *, preview: bool = False, stack: bool = True) -> None:
+    # Where a root is set already, set_mocks makes no stack of its own; the program's start makes the real one.
+    settings.set_root_resource(None if stack else object())  # type: ignore[arg-type]
+    mocks.set_mocks(engine, project="sluice", stack="dev", monitor=engine, preview=preview)  # type: ignore[arg-type]
+    if not stack:
+        settings.set_root_resource(None)  # type: ignore[arg-type]
+    settings.SETTINGS.rpc_manager.clear()
+    settings.SETTINGS.outputs.clear()
+
+
+def run_program(
+    engine: Engine, *, preview: bool = False, secret: tuple[str, ...] = (), **config: Any
+) -> Engine:
+    """Run `__main__.py` to its end, as the language host does; returns `engine`, which holds what it was told.
+
+    `config`: by key, handed over as text, as the engine does. `secret`: the keys that are stored encrypted.
+    """
+    install(engine, preview=preview, stack=False)
+    texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in config.items()}
+    set_all_config({f"sluice:{key}": text for key, text in texts.items()}, [f"sluice:{key}" for key in secret])
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    try:
+        loop.run_until_complete(run_in_stack(_main))
+    finally:
+        loop.close()
+        asyncio.set_event_loop(asyncio.new_event_loop())
+        set_all_config({}, [])
+        settings.set_root_resource(None)  # type: ignore[arg-type]
+    return engine
+
+
+def _main() -> None:
+    runpy.run_path(str(ROOT / "__main__.py"), run_name="__main__")
