@@ -12,7 +12,8 @@ export SLUICE_NAME := $(call typed,NAME)
 export SLUICE_SLOT := $(call typed,SLOT)
 export SLUICE_FILE := $(call typed,FILE)
 export SLUICE_SQL := $(call typed,SQL)
-unexport NAME SLOT FILE SQL
+export SLUICE_ARGS := $(call typed,ARGS)
+unexport NAME SLOT FILE SQL ARGS
 
 targets = up preview refresh down stop status url send sql env logs test lint
 
@@ -32,8 +33,8 @@ send: ## post sample deliveries: [FILE=one body a line] [NAME=…] [SLOT=…]
 sql: ## query the warehouse: SQL="select …"; without SQL, psql
 env: ## what plain `pulumi` needs in a shell: eval "$(make -s env)"
 logs: ## the last lines of the logs
-test: ## linters and all tests
+test: ## linters and all tests: [ARGS=words for pytest]
 lint: ## linters only
 
 $(targets):
-	@$(PYTHON) tools/bootstrap.py $@
+	@"$(PYTHON)" tools/bootstrap.py $@

@@ -17,8 +17,6 @@ def read() -> Settings:
     prefix = f"{NAMESPACE}:"
     raw = {key.removeprefix(prefix): text for key, text in everything.items() if key.startswith(prefix)}
     try:
-        return parse(
-            raw, stack=pulumi.get_stack(), secret_keys={key for key in raw if is_config_secret(prefix + key)}
-        )
+        return parse(raw, stack=pulumi.get_stack(), secret_keys={key for key in raw if is_config_secret(prefix + key)})
     except SettingsError as mistakes:
         raise pulumi.RunError(str(mistakes)) from None

@@ -30,9 +30,7 @@ class Integration(pulumi.ComponentResource):
     slots: dict[str, Slot]
     """By slot: `primary`, and `secondary` where one is declared."""
 
-    def __init__(
-        self, settings: IntegrationSettings, platform: Platform, opts: ResourceOptions | None = None
-    ) -> None:
+    def __init__(self, settings: IntegrationSettings, platform: Platform, opts: ResourceOptions | None = None) -> None:
         super().__init__("sluice:index:Integration", settings.schema_name, None, opts)
         self._settings = settings
         self.schema = settings.schema_name

@@ -60,9 +60,7 @@ def schema_name(display_name: str) -> str:
 def check(name: str) -> str:
     """Return `name` if it can be a schema's name, or raise SchemaNameError with the rule that it breaks."""
     if not _VALID.fullmatch(name):
-        raise SchemaNameError(
-            f"{name!r}, which must start with a letter or an underscore and have only a-z, 0-9 and _"
-        )
+        raise SchemaNameError(f"{name!r}, which must start with a letter or an underscore and have only a-z, 0-9 and _")
     if len(name) > MAX_LENGTH:
         raise SchemaNameError(f"{name!r}, which has {len(name)} characters; at most {MAX_LENGTH} are allowed")
     if name in RESERVED or name.startswith(RESERVED_PREFIXES):

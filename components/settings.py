@@ -215,8 +215,15 @@ class Settings(_Model):
     @field_validator("warehouse_dsn")
     @classmethod
     def _is_a_dsn(cls, dsn: SecretStr | None) -> SecretStr | None:
-        if dsn is not None and not re.fullmatch(r"postgres(ql)?://\S+", dsn.get_secret_value()):
-            raise ValueError("must be of the form postgresql://user:password@host:port/database")
+        if dsn is None:
+            return None
+        right = "must be of the form postgresql://user:password@host:port/database"
+        try:
+            urlsplit(dsn.get_secret_value())  # its own error would show the password
+        except ValueError:
+            raise ValueError(right) from None
+        if not re.fullmatch(r"postgres(ql)?://\S+", dsn.get_secret_value()):
+            raise ValueError(right)
         return dsn
 
 
@@ -384,7 +391,8 @@ def _problem(kind: str, location: Location, finding: Mapping[str, Any]) -> str:
 
 def _nearest(word: str, known: Iterable[str]) -> str:
     known = list(known)
-    if close := difflib.get_close_matches(word, known, n=1):
+    close = difflib.get_close_matches(word, known, n=1)
+    if close and len(known) > 3:
         return f"; did you mean `{close[0]}`?"
     return f"; there are {', '.join(known)}" if 0 < len(known) <= 12 else ""
 
@@ -420,17 +428,13 @@ class _Rules:
 
     def _secrets_are_encrypted(self) -> None:
         config = self._config
-        clear = (
-            "is stored in clear; take it out of the file, get a new one from its origin, and set that with "
-        )
+        clear = "is stored in clear; take it out of the file, get a new one from its origin, and set that with "
         if "warehouseDsn" in config.values and "warehouseDsn" not in config.secret_keys:
             config.wrong(("warehouseDsn",), clear + config.command("warehouseDsn"))
         if "credentials" not in config.secret_keys:
             for schema, keys in _items(config.at("credentials")):
                 for key, _ in _items(keys):
-                    config.wrong(
-                        ("credentials", schema, key), clear + config.command("credentials", schema, key)
-                    )
+                    config.wrong(("credentials", schema, key), clear + config.command("credentials", schema, key))
         if "integrations" in config.secret_keys:
             where = config.command("credentials", "<schema>", "<key>")
             config.wrong(("integrations",), f"has an encrypted value; a secret's place is elsewhere: {where}")
@@ -502,8 +506,7 @@ class _Rules:
                     command = self._config.command("credentials", schema, key)
                     self._config.wrong(
                         ("credentials", schema, key),
-                        f"is missing, and {path(('integrations', place))} has `{flag}: true`; set it with "
-                        + command,
+                        f"is missing, and {path(('integrations', place))} has `{flag}: true`; set it with " + command,
                     )
 
     def _credentials_belong_somewhere(self) -> None:
@@ -523,9 +526,7 @@ class _Rules:
     def _senders_can_reach_the_receiver(self) -> None:
         if self._config.at("platform") == "aws" or "publicUrl" in self._config.values:
             return
-        connected = [
-            place for place in self._places if self._config.at("integrations", place, "connect") is True
-        ]
+        connected = [place for place in self._places if self._config.at("integrations", place, "connect") is True]
         if connected and not _is_loopback(urlsplit(self._customerio_api).hostname or ""):
             self._config.wrong(
                 ("publicUrl",),
@@ -537,9 +538,7 @@ class _Rules:
         port, postgres_port = self._config.at("port"), self._config.at("postgresPort")
         embedded = "warehouseDsn" not in self._config.values
         if embedded and postgres_port == (Settings.model_fields["port"].default if port is None else port):
-            self._config.wrong(
-                ("postgresPort",), "is the receiver's port too: use another one, or 0 for a free one"
-            )
+            self._config.wrong(("postgresPort",), "is the receiver's port too: use another one, or 0 for a free one")
 
 
 def _items(value: Any) -> Iterable[tuple[str, Any]]:

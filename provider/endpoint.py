@@ -62,6 +62,8 @@ class Endpoint(Resource):
         }
 
     async def delete(self, context: Context, state: Properties) -> None:
+        # From the config, not from the inputs: those of a replaced endpoint are the last `up`'s, and who finds a token
+        # leaked sets `drain: 0` and bumps its number in one go.
         drain = int(context.config.get("drain", DRAIN_S))
         recent, quiet = await _drain(context, state["hash"], drain)
         await asyncio.to_thread(_remove, context, state["hash"])

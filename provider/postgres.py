@@ -209,21 +209,26 @@ def _place(home: Path, account: pwd.struct_passwd | None) -> Path:
 
 
 def _binaries(account: pwd.struct_passwd | None) -> Path:
-    """The folder of the binaries; a copy of it where root's account can't reach the virtual environment."""
+    """The folder of the binaries; of a copy of the package where root's account can't reach the virtual environment."""
     wheel = _wheel()
     if account is None or _reaches(account, wheel / "bin" / "postgres"):
         return wheel / "bin"
     copy = ROOTS_PLACE / f"postgresql-{version()}"
+    package = wheel.parent
     if not copy.exists():
         partial = Path(f"{copy}.{os.getpid()}")
-        shutil.copytree(wheel, partial, symlinks=True)
-        ROOTS_PLACE.chmod(0o755)
-        partial.chmod(0o755)
+        # The libraries that the binaries need lie in a folder beside the package (in one inside of it on macOS), and
+        # are found by their place relative to the binaries.
+        for part in (wheel, package.with_name(f"{package.name}.libs"), package / ".dylibs"):
+            if part.exists():
+                shutil.copytree(part, partial / part.relative_to(package.parent), symlinks=True)
+        for folder in (ROOTS_PLACE, partial):
+            folder.chmod(0o755)
         try:
             partial.rename(copy)
         except OSError:  # another run of ours was quicker
             shutil.rmtree(partial)
-    return copy / "bin"
+    return copy / wheel.relative_to(package.parent) / "bin"
 
 
 def _give(path: Path, account: pwd.struct_passwd | None) -> None:

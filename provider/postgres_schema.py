@@ -81,10 +81,10 @@ class PostgresSchema(Resource):
     async def delete(self, context: Context, state: Properties) -> None:
         """Loads what still waits in the spool, then lets go of the schema: kept, or dropped with `destroyData`."""
         name = state["name"]
-        await _load_the_rest(context, name)
+        await _load_the_rest(context, state)
         dropped = False
         if state.get("destroyData") and not state.get("adopted"):
-            await asyncio.to_thread(_revive, context)
+            await asyncio.to_thread(_revive_postgres, context, state)
             dropped = await asyncio.to_thread(_drop, context, state)
         await asyncio.to_thread(_unregister, context, name)
         if not dropped:
@@ -214,24 +214,22 @@ def _drop(context: Context, state: Properties) -> bool:
     return True
 
 
-async def _load_the_rest(context: Context, name: str) -> None:
+async def _load_the_rest(context: Context, state: Properties) -> None:
     """Waits until the loader has moved the schema's spooled rows; ResourceError when it can't."""
-    spool = context.home / "spool.db"
-    if not spool.exists():
-        return
+    name = state["name"]
     waiting = await asyncio.to_thread(_waiting, context, name)
     if not waiting:
         return
-    await asyncio.to_thread(_revive, context)
-    patience = LOAD_PATIENCE_S
-    deadline = time.monotonic() + patience
-    while time.monotonic() < deadline:
-        left = await asyncio.to_thread(_waiting, context, name)
-        if left == 0:
-            return
-        if left < waiting:  # it is getting on: as long as it does, it may
-            waiting, deadline = left, time.monotonic() + patience
-        await asyncio.sleep(0.1)
+    await asyncio.to_thread(_revive_postgres, context, state)
+    with receiver_process.loading(context.home):
+        deadline = time.monotonic() + LOAD_PATIENCE_S
+        while time.monotonic() < deadline:
+            left = await asyncio.to_thread(_waiting, context, name)
+            if left == 0:
+                return
+            if left < waiting:  # it is getting on: as long as it does, it may
+                waiting, deadline = left, time.monotonic() + LOAD_PATIENCE_S
+            await asyncio.sleep(0.1)
     raise ResourceError(
         f"{waiting} accepted events of {name} still wait in the spool and can't be loaded: make status says why. "
         "Nothing was deleted; run this again when they are loaded"
@@ -239,11 +237,15 @@ async def _load_the_rest(context: Context, name: str) -> None:
 
 
 def _waiting(context: Context, name: str) -> int:
-    return Spool(context.home / "spool.db").waiting(name)
+    path = context.home / "spool.db"
+    if not path.exists():
+        return 0
+    with Spool(path) as spool:
+        return spool.waiting(name)
 
 
-def _revive(context: Context) -> None:
-    """Starts the daemons that are down, when a stopped stack is destroyed: they have work left to do."""
-    if postgres.recorded(context.home) is not None:
+def _revive_postgres(context: Context, state: Properties) -> None:
+    """Starts the embedded server if it is down: a stopped stack can be destroyed too, and has work left to do."""
+    server = postgres.recorded(context.home)
+    if server is not None and server.dsn == state["dsn"]:
         postgres.ensure(context.home, 0)
-    receiver_process.revive(context.home)

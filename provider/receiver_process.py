@@ -10,6 +10,8 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,6 +22,7 @@ from provider.resource import Context, Properties, Resource, ResourceError
 from receiver import code, control
 from receiver.registry import Registry
 
+ROOT = Path(__file__).resolve().parent.parent  # where `receiver` is imported from
 START_PATIENCE_S = 30.0
 STOP_PATIENCE_S = 30.0
 
@@ -46,15 +49,14 @@ def start(home: Path, host: str, port: int) -> None:
 
     Raises ResourceError with the process's own last line when it doesn't, such as a taken port.
     """
-    root = Path(__file__).resolve().parent.parent
     home.mkdir(parents=True, exist_ok=True)
     log = home / "receiver.log"
     before = log.stat().st_size if log.exists() else 0
     process = processes.spawn(
         [sys.executable, "-m", "receiver", "--home", str(home), "--host", host, "--port", str(port)],
         log=log,
-        cwd=root,
-        environment={**_quiet(os.environ), "PYTHONPATH": str(root)},
+        cwd=ROOT,
+        environment=_environment(),
     )
     deadline = time.monotonic() + START_PATIENCE_S
     while time.monotonic() < deadline:
@@ -69,16 +71,25 @@ def start(home: Path, host: str, port: int) -> None:
     raise ResourceError(f"the receiver didn't answer within {START_PATIENCE_S:.0f} s (its log is {log})")
 
 
-def revive(home: Path) -> None:
-    """Starts the stack's receiver as it last ran, if it is down."""
-    last = recorded(home)
-    if last is not None and answers(home) is None:
-        start(home, last["host"], last["port"])
+@contextmanager
+def loading(home: Path) -> Iterator[None]:
+    """While inside, a loader moves spooled rows: the running receiver's, or, of a stopped one, a loader alone."""
+    if answers(home) is not None:
+        yield
+        return
+    command = [sys.executable, "-m", "receiver.loader", "--home", str(home), "--parent", str(os.getpid())]
+    loader = processes.spawn(command, log=home / "loader.log", cwd=ROOT, environment=_environment())
+    try:
+        yield
+    finally:
+        loader.terminate()
+        loader.wait(STOP_PATIENCE_S)
 
 
-def _quiet(environment: os._Environ[str]) -> dict[str, str]:
-    """The environment without what only the engine needs: its passphrase must not live on in a daemon."""
-    return {name: value for name, value in environment.items() if not name.startswith("PULUMI_")}
+def _environment() -> dict[str, str]:
+    """Ours without what only the engine needs: its passphrase must not live on in a daemon."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PULUMI_")}
+    return {**kept, "PYTHONPATH": str(ROOT)}
 
 
 def stop(home: Path) -> bool:

@@ -49,7 +49,9 @@ def views(source: str, loading: Loading) -> dict[str, View]:
 
     `data_latest` depends on `loading`, its columns don't. Raises KeyError for an unknown source.
     """
-    columns = ", ".join(f'd."{column}"' for column in warehouse.DATA_COLUMNS)
+    columns = ", ".join(
+        [*(f'd."{column}"' for column in warehouse.DATA_COLUMNS), f"{warehouse.OCCURRED_AT} AS occurred_at"]
+    )
     queries = {"data_latest": f"SELECT {columns}\nFROM {{schema}}.data d{_LATEST[loading]}"}
     queries.update((f"{channel}_events", _channel(channel, its)) for channel, its in CHANNELS[source].items())
     return {name: View(f"CREATE OR REPLACE VIEW {{schema}}.{name} AS\n{query}") for name, query in queries.items()}
@@ -60,7 +62,7 @@ def _channel(channel: str, its_fields: tuple[Field, ...]) -> str:
         'd."event_id"',
         'd."object_type"',
         'd."metric"',
-        f"{warehouse.OCCURRED_AT} AS occurred_at",
+        'd."occurred_at"',
         'd."timestamp"',
         *(f'{_typed(field)} AS "{field.column}"' for field in its_fields),
         *(f'd."{column}"' for column in warehouse.DATA_COLUMNS if column.startswith("_sdc_")),

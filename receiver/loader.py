@@ -109,40 +109,15 @@ def trouble_of(error: psycopg.Error, dsn: str) -> str:
 # One batch
 
 
-@dataclass(frozen=True)
-class Loaded:
-    """What became of a batch's rows."""
-
-    loaded: int = 0
-    rejected: int = 0
-
-    def __add__(self, other: "Loaded") -> "Loaded":
-        return Loaded(self.loaded + other.loaded, self.rejected + other.rejected)
-
-
 class ClaimedElsewhere(Exception):
     """The warehouse holds rows of this batch already: where to go on must be read from it again."""
 
 
-def load(connection: Connection, spool_id: str, schema: SchemaEntry, rows: Sequence[SpooledRow]) -> Loaded:
-    """Commits `rows`, which are one schema's in the order of their sequences; those at fault go to `_sdc_rejected`.
+def commit(connection: Connection, spool_id: str, schema: SchemaEntry, rows: Sequence[SpooledRow]) -> None:
+    """Commits `rows`, which are one schema's in the order of their sequences: all of them, or none.
 
-    Raises psycopg.Error for anything else, and ClaimedElsewhere; some of the rows, from the first on, may then be
-    committed, and `warehouse.last_sequence` says which.
+    Rows with a reason go to `_sdc_rejected`. Raises psycopg.Error, UnicodeError and ClaimedElsewhere.
     """
-    try:
-        return _commit(connection, spool_id, schema, rows)
-    except (psycopg.Error, UnicodeError) as error:
-        if connection.closed or not is_fault_of_data(error):
-            raise
-        if len(rows) == 1:
-            log.warning("%s: one row is rejected (%s)", schema.schema, type(error).__name__)
-            return _commit(connection, spool_id, schema, [rows[0]._replace(reason=reason_of(error))])
-    half = len(rows) // 2
-    return load(connection, spool_id, schema, rows[:half]) + load(connection, spool_id, schema, rows[half:])
-
-
-def _commit(connection: Connection, spool_id: str, schema: SchemaEntry, rows: Sequence[SpooledRow]) -> Loaded:
     events = [row for row in rows if row.reason is None]
     rejects = [row for row in rows if row.reason is not None]
     with connection.transaction():
@@ -153,7 +128,6 @@ def _commit(connection: Connection, spool_id: str, schema: SchemaEntry, rows: Se
             warehouse.insert_events(connection, schema.schema, schema.loading, events)
         if rejects:
             warehouse.insert_rejects(connection, schema.schema, rejects)
-    return Loaded(len(events), len(rejects))
 
 
 # All of it
@@ -164,7 +138,7 @@ class Progress:
     """Where a schema's loading stands: what the warehouse has of the spool (None: to be asked), and its troubles."""
 
     after: int | None = None
-    rows: int = BATCH_ROWS  # a batch; fewer after one took too long
+    rows: int = BATCH_ROWS  # a batch: fewer after one that failed by a row or took too long, more again after others
     hold: str | None = None
     wait: float = 0.0
     not_before: float = 0.0  # on the monotonic clock
@@ -175,7 +149,7 @@ class Progress:
 
 
 class Loader:
-    """The loader of one home folder. `step` does what there is to do now and returns; it raises only sqlite3.Error."""
+    """The loader of one home folder. `step` does what there is to do now, and raises only sqlite3.Error and OSError."""
 
     def __init__(self, home: Path) -> None:
         self._spool = Spool(home / "spool.db")
@@ -288,9 +262,21 @@ class Loader:
         rows = self._spool.read(name, progress.after, progress.rows, BATCH_BYTES)
         if not rows:
             return False
-        done = load(connection, self._spool.spool_id, schema, rows)
+        try:
+            commit(connection, self._spool.spool_id, schema, rows)
+        except (psycopg.Error, UnicodeError) as error:
+            if connection.closed or not is_fault_of_data(error):
+                raise
+            # Half as many in the next turn, down to the one at fault. Turn by turn, so that a schema which has many
+            # such rows doesn't keep the others waiting.
+            if len(rows) > 1:
+                progress.rows = len(rows) // 2
+                return True
+            log.warning("%s: one row is rejected (%s)", name, type(error).__name__)
+            rows = [rows[0]._replace(reason=reason_of(error))]
+            commit(connection, self._spool.spool_id, schema, rows)
         progress.after = rows[-1].sequence
-        self._forget(name, rows, done)
+        self._forget(name, rows, sum(row.reason is not None for row in rows))
         self._release(name, progress)
         return len(rows) == progress.rows or sum(len(row.body) for row in rows) > BATCH_BYTES // 2
 
@@ -302,11 +288,11 @@ class Loader:
             after = warehouse.last_sequence(connection, name, self._spool.spool_id)
         while rows := [row for row in self._spool.read(name, 0, BATCH_ROWS, BATCH_BYTES) if row.sequence <= after]:
             rejected = warehouse.rejected_among(connection, name, [row.sequence for row in rows])
-            self._forget(name, rows, Loaded(len(rows) - rejected, rejected))
+            self._forget(name, rows, rejected)
         return after
 
-    def _forget(self, name: str, rows: Sequence[SpooledRow], done: Loaded) -> None:
-        self._spool.delete_through(name, rows[-1].sequence, loaded=done.loaded, rejected=done.rejected)
+    def _forget(self, name: str, rows: Sequence[SpooledRow], rejected: int) -> None:
+        self._spool.delete_through(name, rows[-1].sequence, loaded=len(rows) - rejected, rejected=rejected)
         self._deleted_bytes += sum(len(row.body) for row in rows)
         if self._deleted_bytes > CHECKPOINT_BYTES:
             self._spool.checkpoint()
@@ -328,7 +314,7 @@ class Loader:
                 self._disconnect()
                 self._connecting.delay()
                 return
-            if isinstance(error, psycopg.errors.QueryCanceled | psycopg.errors.OutOfMemory):
+            if isinstance(error, psycopg.errors.QueryCanceled | psycopg.errors.OutOfMemory):  # too much at a time
                 progress.rows = max(1, progress.rows // 4)
             if isinstance(error, psycopg.errors.ReadOnlySqlTransaction):  # a standby, maybe: ask for the primary again
                 self._disconnect()

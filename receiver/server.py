@@ -37,6 +37,7 @@ HEAD_BYTES = 32 * 1024  # of a request's head, and of what granian reads ahead, 
 LEAVING_SECONDS = 1.0  # how long a leaving receiver answers `Connection: close` to those still connected
 FINISH_SECONDS = 20.0  # more than a body may take
 GRANIAN_STOP_SECONDS = 5.0
+HUNG_SECONDS = 8.0  # for a receiver that doesn't answer its control socket to leave by itself
 START_SECONDS = 30.0
 SPOOL_BUSY_SECONDS = 2.0  # Customer.io waits 4 s
 
@@ -259,7 +260,7 @@ class Receiver:
         }
 
     def _read_spool(self) -> Spool:
-        return Spool(self.options.home / "spool.db", busy_seconds=SPOOL_BUSY_SECONDS)
+        return self.open_spool(self.options.home / "spool.db", busy_seconds=SPOOL_BUSY_SECONDS)
 
     async def _hand_over(self) -> None:
         """The socket lives on in another receiver, which accepts by now: be deaf to it, and go."""
@@ -332,10 +333,11 @@ def _end_the_hung(home: Path) -> None:
             return
         _log.warning("the receiver with pid %d doesn't answer; ending it", process.pid)
         process.terminate()
-        process.wait(FINISH_SECONDS)
-    except psutil.TimeoutExpired:
-        process.kill()
-        process.wait(FINISH_SECONDS)
+        give_up = time.monotonic() + HUNG_SECONDS
+        while process.status() != psutil.STATUS_ZOMBIE:  # nobody may have waited for it yet
+            if time.monotonic() > give_up:
+                process.kill()
+            time.sleep(0.05)
     except (KeyError, psutil.NoSuchProcess):
         return
 

@@ -1,9 +1,11 @@
 """What each `make` target does. Runs in the virtual environment; `tools/bootstrap.py` starts it.
 
-What a target was given comes in SLUICE_STACK, SLUICE_NAME, SLUICE_SLOT, SLUICE_FILE and SLUICE_SQL (see the Makefile).
+What a target was given comes in SLUICE_STACK, SLUICE_NAME, SLUICE_SLOT, SLUICE_FILE, SLUICE_SQL and
+SLUICE_ARGS (see the Makefile).
 """
 
 import os
+import shlex
 import subprocess
 import sys
 from collections import Counter
@@ -165,7 +167,7 @@ def status() -> int:
         counts = answer.get("schemas", {}).get(endpoint.schema, {}) if endpoint.schema not in shown else None
         shown.add(endpoint.schema)
         rows.append((endpoint.name, endpoint.schema, endpoint.slot, endpoint.fingerprint, state, *_counts(counts)))
-        if state != "live" and running["receiver"] in ("running", "none"):
+        if state != "live" and running["receiver"] == "running":
             problems.append(f"the {endpoint.slot} URL of {endpoint.name}: {state}; run make up{_of(stack)}")
     head = ["integration", "schema", "slot", "token", "endpoint", "last event"]
     print(table([*head, "accepted", "loaded", "rejected", "waiting"], rows))
@@ -181,12 +183,14 @@ def status() -> int:
 
 def _problems(running: dict[str, str], answer: dict[str, Any], stack: Stack) -> list[str]:
     """What is down, one sentence each."""
-    names = {"postgres": "PostgreSQL", "receiver": "the receiver"}
-    problems = [
-        f"{names[daemon]} is {state}: run make up{_of(stack)}"
-        for daemon, state in running.items()
-        if state not in ("running", "none")
-    ]
+    up = f"run make up{_of(stack)}"
+    problems = []
+    if running["postgres"] == "stopped":
+        problems.append(f"PostgreSQL is down: {up}")
+    if running["receiver"] in ("stopped", "none"):
+        problems.append(f"the receiver is down, nothing is taken: {up}")
+    elif running["receiver"] != "running":
+        problems.append(f"the receiver is {running['receiver']}: {up}")
     warehouse = answer.get("warehouse", {})
     if warehouse.get("state") == "down" and running["postgres"] != "stopped":
         problems.append(f"the warehouse is down, events wait in the spool: {warehouse.get('error')}")
@@ -303,12 +307,13 @@ def lint() -> int:
 def test() -> int:
     code = lint()
     found = engine.get(os.environ)
-    outer = {key: value for key, value in os.environ.items() if not key.startswith(("SLUICE_", "MAKE"))}
+    outer = {key: value for key, value in os.environ.items() if not key.startswith(("SLUICE_", "MAKE", "MFLAGS"))}
     without = environment.variables(ROOT, outer, engine=found.folder)
     standins = plugins.ready("local", without, engine.cache(outer))
     variables = environment.variables(ROOT, outer, engine=found.folder, standins=standins)
     del variables["PULUMI_BACKEND_URL"]  # each test brings a backend of its own, and none touches the project's
-    tested = subprocess.run([sys.executable, "-m", "pytest", "-n", "2"], cwd=ROOT, env=variables).returncode
+    command = [sys.executable, "-m", "pytest", "-n", "2", "--dist", "loadfile", *shlex.split(given("ARGS"))]
+    tested = subprocess.run(command, cwd=ROOT, env=variables).returncode
     if code != 0:
         progress.say("sluice: the linters found something, see above")
     return tested or code

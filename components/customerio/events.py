@@ -26,8 +26,7 @@ EVENTS: tuple[str, ...] = tuple(
         ),
         (
             "whatsapp",
-            "drafted attempted sent delivered opened clicked converted bounced dropped failed undeliverable "
-            "replied",
+            "drafted attempted sent delivered opened clicked converted bounced dropped failed undeliverable replied",
         ),
         ("webhook", "drafted attempted sent clicked converted failed undeliverable"),
     )

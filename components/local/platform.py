@@ -66,7 +66,6 @@ class LocalPlatform:
             source=integration.source,
             signed=integration.signed,
             signing_keys=[key.get_secret_value() for key in self._settings.signing_keys(integration)],
-            drain=self._settings.drain,
             opts=ResourceOptions(parent=parent, depends_on=[schema, self._receiver]),
         )
         url = Output.concat(self.url, "/v1/", integration.schema_name, "/", token.printed)

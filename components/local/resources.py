@@ -84,7 +84,7 @@ class PostgresSchema(pulumi.CustomResource):
 
 
 class Endpoint(pulumi.CustomResource):
-    """One live URL at the receiver, known to it by its token's SHA-256 alone. `drain` in seconds."""
+    """One live URL at the receiver, known to it by its token's SHA-256 alone."""
 
     def __init__(
         self,
@@ -96,7 +96,6 @@ class Endpoint(pulumi.CustomResource):
         source: Input[str],
         signed: Input[bool],
         signing_keys: Input[Sequence[str]],
-        drain: Input[int],
         opts: ResourceOptions | None = None,
     ) -> None:
         inputs = {
@@ -106,6 +105,5 @@ class Endpoint(pulumi.CustomResource):
             "source": source,
             "signed": signed,
             "signingKeys": Output.secret(signing_keys),
-            "drain": drain,
         }
         super().__init__("sluice:index:Endpoint", resource_name, inputs, _hiding(opts, "signingKeys"))

@@ -187,17 +187,16 @@ def test_stop_stops_everything_and_keeps_everything(stack: Stack) -> None:
     assert stack.sql("SELECT count(*) FROM stitch_customerio.data")
 
 
-def test_destroy_loads_what_waits_in_the_spool_first(stack: Stack) -> None:
-    kill_postgres(stack)
-    schema = "killed_at_endpoint"
-    stack.declare({**CUSTOMERIO, "name": "Killed at Endpoint"}, destroyData=False)
+@pytest.mark.parametrize("how", ["PostgreSQL is down", "the stack is stopped"])
+def test_destroy_loads_what_waits_in_the_spool_first(stack: Stack, how: str) -> None:
+    stack.declare(CUSTOMERIO, destroyData=False)
     stack.up()
     kill_postgres(stack)
-    assert post(stack.url(schema), event("spooled-and-then-destroyed")) == 200
+    assert post(stack.url(), event(f"accepted before the destroy: {how}")) == 200
+    if how == "the stack is stopped":
+        assert stack.make("stop").code == 0
     stack.destroy()
     server = postgres.ensure(stack.home, 0)
     with psycopg.connect(server.dsn) as connection:
-        found = connection.execute(
-            f"SELECT 1 FROM {schema}.data WHERE event_id = 'spooled-and-then-destroyed'"
-        ).fetchall()
-    assert found == [(1,)]
+        query = "SELECT count(*) FROM stitch_customerio.data WHERE event_id = %s"
+        assert connection.execute(query, [f"accepted before the destroy: {how}"]).fetchone() == (1,)

@@ -1,5 +1,6 @@
 """Two slots, several integrations, renaming, loading: what a change to one thing must leave alone."""
 
+import threading
 from typing import Any
 
 from stack import CUSTOMERIO, Stack, event, post
@@ -71,6 +72,27 @@ def test_a_receivers_setting_is_changed_without_touching_anything_else(stack: St
     assert changed(stack) == {"receiver": "update"}
 
 
+def test_a_leaked_token_is_revoked_in_the_same_up_that_says_not_to_drain(stack: Stack) -> None:
+    """Whoever has it goes on using it: draining would wait for quiet, for half a minute."""
+    leaked = stack.url()
+    stop = threading.Event()
+
+    def misuse() -> None:
+        while not stop.is_set():
+            post(leaked, event("by somebody else"))
+
+    somebody = threading.Thread(target=misuse)
+    somebody.start()
+    stack.declare({**CUSTOMERIO, "tokens": {"primary": 2}}, PINNED, drain=0)
+    try:
+        changed(stack)
+        assert post(leaked, event("after the rotation")) == 401
+    finally:
+        stop.set()
+        somebody.join()
+    assert "is still in use" in stack.said[-1]
+
+
 def test_destroy_without_destroy_data_keeps_every_schema(stack: Stack) -> None:
     urls = [stack.url(), stack.url("eu")]
     stack.destroy()
@@ -79,5 +101,5 @@ def test_destroy_without_destroy_data_keeps_every_schema(stack: Stack) -> None:
     stack.declare(CUSTOMERIO)
     stack.up()
     kept = stack.sql("SELECT DISTINCT event_id FROM stitch_customerio.data ORDER BY 1")
-    assert [event_id for (event_id,) in kept] == ["four", "one", "two"]
+    assert [event_id for (event_id,) in kept] == ["by somebody else", "four", "one", "two"]
     assert stack.sql("SELECT count(*) FROM eu.data") == [(1,)]

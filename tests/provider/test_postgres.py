@@ -122,13 +122,23 @@ def test_empty_means_no_schema_and_no_table_of_anybodys(home: Path) -> None:
 
 
 @AS_ROOT
-def test_a_checkout_that_only_root_may_enter_gets_a_place_that_postgresql_reaches() -> None:
-    with tempfile.TemporaryDirectory(prefix="sluice-root-") as folder:  # mode 0700
-        home = Path(folder) / "clone" / ".sluice" / "dev"
+def test_a_checkout_that_only_root_may_enter_gets_data_and_binaries_that_postgresql_reaches(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The virtual environment lies in the checkout, but not in this test's: that one is said to be out of reach."""
+    reaches = postgres._reaches
+    monkeypatch.setattr(
+        postgres, "_reaches", lambda account, path: ".venv" not in path.parts and reaches(account, path)
+    )
+    with tempfile.TemporaryDirectory(prefix="sluice-place-") as place, tempfile.TemporaryDirectory() as folder:
+        os.chmod(place, 0o755)  # noqa: PTH101, S103
+        monkeypatch.setattr(postgres, "ROOTS_PLACE", Path(place))
+        home = Path(folder) / "clone" / ".sluice" / "dev"  # below a folder of mode 0700
         try:
             server = postgres.ensure(home, 0)
             assert postgres.answers(server)
-            assert Path(server.folder).is_relative_to(postgres.ROOTS_PLACE)
+            assert Path(server.folder).is_relative_to(place)
+            assert psutil.Process(postmaster(server)).exe().startswith(place)
         finally:
             postgres.stop(home)
             postgres.remove(home)

@@ -37,7 +37,7 @@ pytestmark = pytest.mark.usefixtures("shared")
 def path(shared: Running) -> str:
     """A live endpoint of a schema of its own, so that a test sees its rows alone."""
     made = register(shared.home, schema=f"s{random.getrandbits(48):x}")
-    until(lambda: ask_sync(shared.home, "endpoint", hash=hash_of(made))["live"])
+    ask_sync(shared.home, "reload")
     return made
 
 

@@ -12,7 +12,6 @@ import psycopg
 import pytest
 
 from receiver import loader, warehouse
-from receiver.loader import Loaded
 from receiver.registry import Loading, SchemaEntry
 from receiver.spool import Arrival, Spool
 from tests.postgres import PostgresServer
@@ -132,6 +131,19 @@ def test_bad_copies_of_good_events_cost_no_good_row(scene: Scene) -> None:
     assert scene.rows("SELECT count(*) FROM s._sdc_rejected") == [(8,)]
     counts = scene.spool.counts()["s"]
     assert (counts.loaded, counts.rejected) == (1_000, 8)
+
+
+def test_a_schema_full_of_bad_rows_does_not_keep_another_waiting(scene: Scene) -> None:
+    scene.schema("s")
+    scene.schema("fine")
+    scene.accept(*(unchecked(f"bad-{number}", b"{") for number in range(100)))
+    for number in range(5):
+        scene.accept(arrival(body(f"e{number}"), "fine"))
+        scene.step()
+        assert scene.spool.waiting("fine") == 0
+    assert scene.spool.waiting("s") > 0
+    scene.load()
+    assert scene.rows("SELECT count(*) FROM s._sdc_rejected") == [(100,)]
 
 
 # What waits
@@ -403,13 +415,13 @@ def test_a_backlog_is_loaded_in_batches_bounded_in_rows_and_bytes_and_in_order(
     scene.schema(loading="append")
     scene.schema("other", loading="append")
     batches: list[tuple[str, int, int]] = []
-    load = loader.load
+    commit = loader.commit
 
-    def note(connection: warehouse.Connection, spool_id: str, schema: SchemaEntry, rows: Sequence[Any]) -> Loaded:
+    def note(connection: warehouse.Connection, spool_id: str, schema: SchemaEntry, rows: Sequence[Any]) -> None:
         batches.append((schema.schema, len(rows), sum(len(row.body) for row in rows)))
-        return load(connection, spool_id, schema, rows)
+        commit(connection, spool_id, schema, rows)
 
-    monkeypatch.setattr(loader, "load", note)
+    monkeypatch.setattr(loader, "commit", note)
     big = [body(f"big{number}", filler="x" * 3_000) for number in range(10)]
     scene.accept(*big, body("huge", filler="x" * 50_000), body("small"))
     scene.accept(*(arrival(body(f"o{number}"), "other") for number in range(20)))

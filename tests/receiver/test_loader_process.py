@@ -40,7 +40,7 @@ sys.exit(loader.main())
 DIES_AFTER_COMMITS = """
 import os, signal, sys
 from receiver import loader
-commit = loader._commit
+commit = loader.commit
 left = int(os.environ["COMMITS"])
 def counting(*arguments):
     global left
@@ -49,7 +49,7 @@ def counting(*arguments):
     if left == 0:
         os.kill(os.getpid(), signal.SIGKILL)
     return done
-loader._commit = counting
+loader.commit = counting
 sys.exit(loader.main())
 """
 
@@ -183,7 +183,7 @@ def test_a_second_loader_waits_for_the_first_and_takes_over_when_it_is_gone(scen
 
 def test_a_loader_starts_in_an_empty_home_and_follows_the_registry(tmp_path: Path, dsn: str) -> None:
     with loader_process(tmp_path):
-        until((tmp_path / "registry.db").exists)
+        until(lambda: "the warehouse is unset" in (tmp_path / "loader.log").read_text())
         scene = Scene(tmp_path, dsn)
         scene.schema()
         scene.accept(body("a"))

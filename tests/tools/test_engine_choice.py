@@ -1,6 +1,7 @@
 """Which engine is used, and what is said when there is none. No network, no Go: executables made for the test."""
 
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,19 @@ def test_an_unusable_engine_is_named_with_the_reason(tmp_path: Path, says: str, 
     assert reason in refused
 
 
+def test_an_engine_that_is_too_old_is_told_of_when_another_is_used(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    executable(tmp_path / "bin", "pulumi", "echo v3.100.0")
+    env = environment(tmp_path, tmp_path / "bin")
+    for name in engine.EXECUTABLES:
+        executable(engine.cache(env) / build.folder_name(), name)
+    assert engine.get(env).folder is not None
+    captured = capsys.readouterr()
+    assert "is 3.100.0: Sluice needs Pulumi 3.226.0 or newer" in captured.err
+    assert captured.out == ""
+
+
 def test_a_cached_engine_on_path_does_not_pass_for_an_installed_one(tmp_path: Path) -> None:
     env = environment(tmp_path)
     old = engine.cache(env) / "v3.230.0"
@@ -110,6 +124,25 @@ def test_a_closed_network_leads_to_the_build_from_go_modules(tmp_path: Path) -> 
     assert f"version.Version={build.cli_version()}" in cli
     assert language.startswith(f"{build.HERE / 'language'}|0|off|build -mod=readonly")
     assert [left.name for left in engine.cache(env).iterdir() if left.name.startswith("building-")] == []
+
+
+@pytest.mark.usefixtures("closed_network")
+def test_two_clones_at_once_build_it_once(tmp_path: Path) -> None:
+    calls = tmp_path / "calls"
+    executable(
+        tmp_path / "bin",
+        "go",
+        f'echo "$1" >> "{calls}"; sleep 0.2\n'
+        f'if [ "$1" = list ]; then echo "{tmp_path}"; exit; fi\n'
+        'while [ "$1" != -o ]; do shift; done\n'
+        'echo "#!/bin/sh" > "$2/${3##*/}"; chmod +x "$2/${3##*/}"',
+    )
+    executable(tmp_path / "python" / "cmd", "pulumi-language-python-exec")
+    env = environment(tmp_path, tmp_path / "bin", Path("/usr/bin"), Path("/bin"))
+    with ThreadPoolExecutor(2) as clones:
+        first, second = clones.map(engine.get, [env, env])
+    assert first == second
+    assert calls.read_text().split() == ["build", "build", "list"]
 
 
 @pytest.mark.usefixtures("closed_network")

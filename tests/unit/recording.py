@@ -85,7 +85,7 @@ class Engine(mocks.MockMonitor):
     def call(self, args: mocks.MockCallArgs) -> Any:
         raise NotImplementedError(args.token)
 
-    def RegisterResource(self, request: Any) -> Any:  # noqa: N802
+    def RegisterResource(self, request: Any) -> Any:
         response = super().RegisterResource(request)
         if request.type == "pulumi:pulumi:Stack":
             return response
@@ -119,7 +119,7 @@ class Engine(mocks.MockMonitor):
         )
         return response
 
-    def RegisterResourceOutputs(self, request: Any) -> Any:  # noqa: N802
+    def RegisterResourceOutputs(self, request: Any) -> Any:
         plain = json_format.MessageToDict(request)
         self.outputs[_name(request.urn)] = _unwrapped(plain.get("outputs", {}))
         return super().RegisterResourceOutputs(request)
@@ -151,9 +151,7 @@ def install(engine: Engine, *, preview: bool = False, stack: bool = True) -> Non
     settings.SETTINGS.outputs.clear()
 
 
-def run_program(
-    engine: Engine, *, preview: bool = False, secret: tuple[str, ...] = (), **config: Any
-) -> Engine:
+def run_program(engine: Engine, *, preview: bool = False, secret: tuple[str, ...] = (), **config: Any) -> Engine:
     """Run `__main__.py` to its end, as the language host does; returns `engine`, which holds what it was told.
 
     `config`: by key, handed over as text, as the engine does. `secret`: the keys that are stored encrypted.

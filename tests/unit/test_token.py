@@ -56,4 +56,3 @@ def test_before_a_token_is_made_its_hash_is_unknown_and_not_secret() -> Output[N
         assert await token.printed.is_secret()
 
     return Output.from_input(look())
-

@@ -19,6 +19,8 @@ from tools.engine import build, installer
 MINIMUM = (3, 226, 0)
 """The oldest CLI that is used: before it, `replacement_trigger` fired on unrelated changes (Pulumi's changelog)."""
 
+NOT_INSTALLED = f"no pulumi on PATH: install Pulumi {'.'.join(map(str, MINIMUM))} or newer"
+
 EXECUTABLES = ("pulumi", "pulumi-language-python", "pulumi-language-python-exec")
 """What an engine for Python consists of."""
 
@@ -48,6 +50,8 @@ def get(environment: Mapping[str, str]) -> Engine:
     found = installed(environment)
     if isinstance(found, Engine):
         return found
+    if found != NOT_INSTALLED:
+        progress.say(f"{found}; using an engine of Sluice's own")
     if engine := cached(kept):
         return engine
     refusals = [found]
@@ -84,7 +88,7 @@ def installed(environment: Mapping[str, str]) -> Engine | str:
     path = _without(environment.get("PATH", ""), cache(environment))
     cli = shutil.which("pulumi", path=path)
     if cli is None:
-        return f"no pulumi on PATH: install Pulumi {_text(MINIMUM)} or newer"
+        return NOT_INSTALLED
     version = version_of(cli, environment)
     if version is None:
         return f"{cli} doesn't tell its version: install Pulumi {_text(MINIMUM)} or newer"

@@ -28,7 +28,7 @@ const (
 		`"delivery_id":"ZJvQ100AABnVpXwDfK3rT8sLmA==","email_id":"ZJvQ100AAB",` +
 		`"identifiers":{"cio_id":"a3c000000001","email":"person100@example.com","id":"cust-100"},` +
 		`"journey_id":"01K84G7ZWYRD6Z1RV0WHE6M111","recipient":"person100@example.com",` +
-		`"subject":"Welcome aboard, and here is how to begin"}}`
+		`"subject":"Welcome"}}`
 )
 
 type report struct {

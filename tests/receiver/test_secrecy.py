@@ -1,0 +1,61 @@
+"""No token, path or body in anything that the receiver writes, whatever happens to a delivery."""
+
+import base64
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from receiver.control import ask_sync
+from tests.receiver import running
+from tests.receiver.running import new_token, register, start, token_of
+
+BODY = "an ordinary person's letter"
+
+
+def told(home: Path, receiver: running.Running) -> bytes:
+    """All that a receiver wrote, but the spool and the registry themselves."""
+    said = receiver.process.communicate()[0]
+    for file in home.iterdir():
+        if not file.name.startswith("spool.db"):
+            said += file.read_bytes()
+    return said
+
+
+def leaks(text: bytes, *secrets: str) -> list[str]:
+    """Which of `secrets` occur in `text`, plain, quoted or in base64."""
+    found = []
+    for secret in secrets:
+        aligned = [base64.b64encode(b" " * shift + secret.encode())[4:-4] for shift in range(3)]
+        if any(form in text for form in [secret.encode(), quote(secret).encode(), *aligned]):
+            found.append(secret)
+    return found
+
+
+@pytest.mark.parametrize("server", [None, "raising"])
+def test_nothing_tells_a_token_or_a_body(home: Path, server: str | None) -> None:
+    path, signed, wrong = register(home), register(home, signed=True, keys=("signing-secret",)), f"/v1/x/{new_token()}"
+    with running.ended(start(home, server=server)) as receiver:
+        for where in (path, signed, wrong, path + "/more", path[:-1]):
+            for method in ("POST", "GET"):
+                receiver.request(method, where, f'{{"event_id": "{BODY}"}}', x_cio_signature="0" * 64)
+            receiver.post(where, BODY)
+            receiver.post(where, BODY, content_encoding=f"gzip {BODY}")
+        good = receiver.post(path, f'{{"event_id": "{BODY}"}}').status
+        assert good == (503 if server else 200)
+        status = ask_sync(home, "status")
+        receiver.stop()
+        text = told(home, receiver) + repr(status).encode()
+    assert b"refused a delivery (token " in text
+    if server:
+        assert b"unforeseen ValueError at Raising.store" in text
+    tokens = [token_of(where) for where in (path, signed, wrong)]
+    assert leaks(text, BODY, *tokens) == []
+    assert leaks(text.replace((home / "registry.db").read_bytes(), b""), "signing-secret") == []
+
+
+def test_the_search_finds_what_is_there() -> None:
+    """The control: a planted token is found, in each form."""
+    printed = new_token()
+    for form in (printed.encode(), base64.b64encode(b"{" + printed.encode() + b"}"), quote(printed).encode()):
+        assert leaks(b"... " + form + b" ...", printed, new_token()) == [printed]
