@@ -240,6 +240,8 @@ def _give(path: Path, account: pwd.struct_passwd | None) -> None:
 
 
 def _record(home: Path, server: Server) -> None:
+    if server == recorded(home):
+        return
     partial = home / "postgres.json.new"
     partial.touch(mode=0o600)
     partial.write_text(json.dumps(asdict(server)))
@@ -348,7 +350,8 @@ def _start(server: Server, binaries: Path) -> None:
     except ResourceError:
         said = server.log.read_bytes()[before:].decode(errors="replace")
         reasons = re.findall(r"(?:FATAL|PANIC):\s+(.*)", said)
-        because = reasons[-1] if reasons else f"see {server.log}"
+        full = re.search("No space left on device", said)
+        because = "the disk is full" if full else reasons[-1] if reasons else "it doesn't say why"
         raise ResourceError(f"PostgreSQL didn't start: {because} (its log is {server.log})") from None
 
 
@@ -379,5 +382,6 @@ def _run(server: Server, program: Path, *arguments: str | Path) -> None:
     if done.returncode != 0:
         lines = [line.strip() for line in (done.stdout or "").splitlines() if line.strip()]
         errors = [line for line in lines if "error:" in line or "FATAL" in line]
-        said = (errors or lines[-1:] or [f"exit code {done.returncode}"])[0]
+        full = [line for line in errors if "No space left on device" in line]
+        said = "the disk is full" if full else (errors or lines[-1:] or [f"exit code {done.returncode}"])[0]
         raise ResourceError(f"{program.name} failed: {said}")

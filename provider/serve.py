@@ -8,6 +8,7 @@ from __future__ import annotations  # grpc's classes are generic in its stubs al
 
 import asyncio
 import os
+import sqlite3
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,11 @@ def sentence(error: Exception) -> str:
     cause = error.__context__ or error
     if isinstance(cause, ResourceError):
         return str(cause)
+    if isinstance(cause, OSError):  # a full disk, a folder of somebody else's
+        place = cause.filename or "in the stack's folder"
+        return f"{cause.strerror}: {place}"
+    if isinstance(cause, sqlite3.Error):
+        return f"the registry or the spool in the stack's folder (.sluice/<stack>) can't be used: {cause}"
     where = cause.__traceback__
     while where is not None and where.tb_next is not None:
         where = where.tb_next

@@ -49,9 +49,8 @@ def views(source: str, loading: Loading) -> dict[str, View]:
 
     `data_latest` depends on `loading`, its columns don't. Raises KeyError for an unknown source.
     """
-    columns = ", ".join(
-        [*(f'd."{column}"' for column in warehouse.DATA_COLUMNS), f"{warehouse.OCCURRED_AT} AS occurred_at"]
-    )
+    columns = ", ".join(f'd."{column}"' for column in warehouse.DATA_COLUMNS)
+    columns += f",\n  {warehouse.OCCURRED_AT} AS occurred_at"
     queries = {"data_latest": f"SELECT {columns}\nFROM {{schema}}.data d{_LATEST[loading]}"}
     queries.update((f"{channel}_events", _channel(channel, its)) for channel, its in CHANNELS[source].items())
     return {name: View(f"CREATE OR REPLACE VIEW {{schema}}.{name} AS\n{query}") for name, query in queries.items()}

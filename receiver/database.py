@@ -17,13 +17,20 @@ def connect(path: Path, busy_seconds: float) -> sqlite3.Connection:
 
 
 def open_database(
-    path: Path, tables: str, busy_seconds: float, pragmas: Sequence[str] = (), connect: Connect = connect
+    path: Path,
+    tables: str,
+    busy_seconds: float,
+    pragmas: Sequence[str] = (),
+    connect: Connect = connect,
+    make: bool = True,
 ) -> sqlite3.Connection:
     """Opens `path` (made with mode 0600 if need be) with every commit on disk before it returns.
 
     `tables` are CREATE statements, run once per file; `pragmas` come before everything else.
-    Raises sqlite3.Error or OSError.
+    Without `make`, a file that isn't there, or has no tables yet, is an error. Raises sqlite3.Error or OSError.
     """
+    if not make and not path.exists():
+        raise FileNotFoundError(f"there is no {path.name}")
     # Made before SQLite opens it: the -wal and -shm files take over its mode. Never opened if it is there already:
     # closing any descriptor of a file drops all locks that this process has on it, SQLite's too, and then a second
     # process takes the database for unused and removes its WAL (sqlite.org/howtocorrupt.html, 2.2).
@@ -40,7 +47,10 @@ def open_database(
         if sys.platform == "darwin":  # where fsync doesn't reach the medium
             connection.execute("PRAGMA fullfsync = 1")
             connection.execute("PRAGMA checkpoint_fullfsync = 1")
-        if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
+        is_new = connection.execute("PRAGMA user_version").fetchone()[0] == 0
+        if is_new and not make:
+            raise sqlite3.DatabaseError(f"{path.name} has no tables yet")
+        if is_new:
             with transaction(connection):
                 for statement in tables.split(";"):
                     if statement.strip():

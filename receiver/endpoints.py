@@ -49,7 +49,7 @@ class Endpoints:
         while True:
             try:
                 inode = self._path.stat().st_ino
-                with Registry(self._path) as registry:
+                with Registry(self._path, make=False) as registry:  # an empty one would turn everybody away
                     self._follow_file(registry, inode)
             except (sqlite3.Error, OSError, ValueError) as error:
                 if not self._is_broken:

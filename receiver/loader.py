@@ -233,8 +233,8 @@ class Loader:
         return self._connection
 
     def _is_lost(self, connection: Connection) -> bool:
-        # An idle server says nothing but good-bye. Listening for that costs it nothing, as a query now and then would:
-        # a serverless one never slept.
+        # An idle server says nothing but good-bye, so listening is enough; a query now and then would keep a
+        # serverless one from ever sleeping.
         try:
             while not connection.closed and select.select([connection], [], [], 0)[0]:
                 connection.pgconn.consume_input()
@@ -275,10 +275,11 @@ class Loader:
             log.warning("%s: one row is rejected (%s)", name, type(error).__name__)
             rows = [rows[0]._replace(reason=reason_of(error))]
             commit(connection, self._spool.spool_id, schema, rows)
+        may_be_more = len(rows) == progress.rows or sum(len(row.body) for row in rows) > BATCH_BYTES // 2
         progress.after = rows[-1].sequence
         self._forget(name, rows, sum(row.reason is not None for row in rows))
         self._release(name, progress)
-        return len(rows) == progress.rows or sum(len(row.body) for row in rows) > BATCH_BYTES // 2
+        return may_be_more
 
     def _settle(self, connection: Connection, name: str) -> int:
         """Deletes what the warehouse has although the spool still holds it: a loader before this one was killed, or
@@ -307,7 +308,7 @@ class Loader:
         except ClaimedElsewhere:
             progress.after = None
         except psycopg.Error as error:
-            progress.after = None  # what was committed before the trouble is known to the warehouse alone
+            progress.after = None  # whether a commit that was cut off happened is known to the warehouse alone
             text = trouble_of(error, self._dsn or "")
             if connection.closed:
                 self._report("down", text)

@@ -60,10 +60,10 @@ class Registry:
     For one thread at a time, any thread.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Opens `path`, making the file (mode 0600) and its tables if need be."""
+    def __init__(self, path: Path, *, make: bool = True) -> None:
+        """Opens `path`, making the file (mode 0600) and its tables if need be; without `make`, only if they exist."""
         self.path = path
-        self._connection = open_database(path, _TABLES, BUSY_SECONDS)
+        self._connection = open_database(path, _TABLES, BUSY_SECONDS, make=make)
 
     def close(self) -> None:
         self._connection.close()

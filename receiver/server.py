@@ -13,7 +13,7 @@ import socket
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from receiver.app import BODY_SECONDS, App
 from receiver.commit import GroupCommit
 from receiver.control import ControlError, ControlServer, Conversation, ReceiverDown, Session
 from receiver.endpoints import Endpoints
-from receiver.spool import Counts, Spool, Usage
+from receiver.spool import Report, Spool
 from receiver.supervise import Loader
 
 HEAD_SECONDS = 10.0
@@ -188,8 +188,7 @@ class Receiver:
             case {"op": "ping"}:
                 return self._ping()
             case {"op": "endpoint", "hash": str(hash)}:
-                with self._read_spool() as spool:
-                    return self._endpoint(hash, spool.usage(), spool.counts())
+                return self._endpoint(hash, self._ask_spool()[0])
             case {"op": "status"}:
                 return self._status()
             case {"op": "reload"}:
@@ -216,20 +215,17 @@ class Receiver:
         }
 
     def _status(self) -> dict[str, Any]:
-        with self._read_spool() as spool:
-            usage, counts, holds = spool.usage(), spool.counts(), spool.holds()
-            warehouse, waiting_bytes = spool.warehouse_state(), spool.waiting_bytes()
-        endpoints = dict(self._endpoints.by_hash)
+        spool, trouble = self._ask_spool()
         return {
             **self._ping(),
-            "warehouse": {"state": warehouse.state, "error": warehouse.error, "at": warehouse.at},
+            "warehouse": asdict(spool.warehouse),
             "loader": {"pid": self._loader.pid, "starts": self._loader.starts},
             "spool": {
-                "waiting_bytes": waiting_bytes,
+                "waiting_bytes": spool.waiting_bytes,
                 "max_bytes": self._endpoints.max_bytes,
-                "trouble": self._commit.trouble or None,
+                "trouble": self._commit.trouble or trouble,
             },
-            "endpoints": {hash: self._endpoint(hash, usage, counts) for hash in endpoints},
+            "endpoints": {hash: self._endpoint(hash, spool) for hash in self._endpoints.by_hash},
             "schemas": {
                 schema: {
                     "accepted": count.accepted,
@@ -237,18 +233,18 @@ class Receiver:
                     "rejected": count.rejected,
                     "waiting": count.waiting,
                     "last_event_at": count.last_received_at and count.last_received_at / 1e6,
-                    "hold": holds.get(schema),
+                    "hold": spool.holds.get(schema),
                 }
-                for schema, count in counts.items()
+                for schema, count in spool.counts.items()
             },
             "unauthorized": self.app.unauthorized,
         }
 
-    def _endpoint(self, hash: str, usage: dict[str, Usage], counts: dict[str, Counts]) -> dict[str, Any]:
+    def _endpoint(self, hash: str, spool: Report) -> dict[str, Any]:
         entry = self._endpoints.by_hash.get(hash)
-        used = usage.get(hash)
+        used = spool.usage.get(hash)
         lasts = [last for last in (used and used.last_used, self.app.traffic.last(hash)) if last]
-        waiting = counts.get(entry.schema) if entry else None
+        counts = spool.counts.get(entry.schema) if entry else None
         return {
             "live": entry is not None,
             "schema": entry.schema if entry else None,
@@ -256,11 +252,16 @@ class Receiver:
             "first_used": used.first_used if used else None,
             "last_used": max(lasts, default=None),
             "recent": self.app.traffic.recent(hash, time.time()),
-            "waiting": waiting.waiting if waiting else 0,
+            "waiting": counts.waiting if counts else 0,
         }
 
-    def _read_spool(self) -> Spool:
-        return self.open_spool(self.options.home / "spool.db", busy_seconds=SPOOL_BUSY_SECONDS)
+    def _ask_spool(self) -> tuple[Report, str | None]:
+        """What the spool tells, and why it can't: whether an endpoint is live must be told with a failing disk too."""
+        try:
+            with self.open_spool(self.options.home / "spool.db", busy_seconds=SPOOL_BUSY_SECONDS) as spool:
+                return spool.report(), None
+        except (sqlite3.Error, OSError) as error:
+            return Report(), f"{type(error).__name__}: {error}"
 
     async def _hand_over(self) -> None:
         """The socket lives on in another receiver, which accepts by now: be deaf to it, and go."""

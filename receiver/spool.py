@@ -9,7 +9,7 @@ import sqlite3
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -98,6 +98,17 @@ class WarehouseState:
     state: Literal["up", "down", "unset"]
     error: str | None
     at: float | None
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a spool can tell, for whoever asks; each part as the method of that name gives it."""
+
+    usage: dict[str, Usage] = field(default_factory=dict)
+    counts: dict[str, Counts] = field(default_factory=dict)
+    holds: dict[str, str] = field(default_factory=dict)
+    waiting_bytes: int | None = None
+    warehouse: WarehouseState = WarehouseState("unset", None, None)
 
 
 class Spool:
@@ -198,7 +209,8 @@ class Spool:
         unused: int = self._connection.execute("PRAGMA freelist_count").fetchone()[0]
         if unused > keep_pages:
             pages = min(unused - keep_pages, GIVE_BACK_PAGES)
-            self._connection.execute(f"PRAGMA incremental_vacuum({pages})").fetchall()
+            # As a script: `execute` takes one step, and each step of this pragma frees one page.
+            self._connection.executescript(f"PRAGMA incremental_vacuum({pages})")
 
     # The loader's side
 
@@ -295,6 +307,9 @@ class Spool:
                 self._connection.execute("INSERT OR REPLACE INTO holds VALUES (?, ?)", (schema, reason))
 
     # For whoever asks
+
+    def report(self) -> Report:
+        return Report(self.usage(), self.counts(), self.holds(), self.waiting_bytes(), self.warehouse_state())
 
     def holds(self) -> dict[str, str]:
         """By schema, why its rows wait although the warehouse is up."""

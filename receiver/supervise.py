@@ -72,6 +72,8 @@ class Loader:
                 "receiver.loader",
                 "--home",
                 os.fspath(self._home),
+                "--parent",  # told, because this process may be gone before that one could look
+                str(os.getpid()),
                 cwd=_ROOT,
                 env={**os.environ, "PYTHONPATH": os.fspath(_ROOT)},
                 stdin=asyncio.subprocess.DEVNULL,

@@ -92,7 +92,7 @@ class Stack:
                     f"stack {self.name}: its secrets were encrypted with another passphrase than the one in"
                     " PULUMI_CONFIG_PASSPHRASE"
                 )
-            raise StackError(said.removeprefix("error: "))
+            raise StackError(said[said.find("error: ") + len("error: ") :] if "error: " in said else said)
         return asked.stdout
 
     def outputs(self) -> dict[str, Any]:

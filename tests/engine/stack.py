@@ -1,4 +1,4 @@
-"""A clone of the project with a stack of its own, driven by the real engine: `pulumi up` and so on as a user runs them."""
+"""A clone of the project with a stack of its own, driven by the real engine as a user drives it."""
 
 import json
 import os
@@ -204,7 +204,7 @@ def processes_of(root: Path) -> list[str]:
             continue
         try:
             line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            where = os.readlink(entry / "cwd")
+            where = str((entry / "cwd").readlink())
         except OSError:
             continue
         if str(root) in line or where.startswith(str(root)):

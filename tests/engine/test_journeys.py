@@ -1,4 +1,4 @@
-"""The three journeys on the real engine: a declaration, an event, a rotation. Each test goes on where the last ended."""
+"""The three journeys on the real engine: declaration, event, rotation. Each test goes on where the last ended."""
 
 import json
 import time
@@ -34,9 +34,7 @@ def test_customerios_deliveries_land_as_they_were_sent_and_once(stack: Stack) ->
     url = stack.url()
     assert [post(url, body) for body in bodies + bodies] == [200] * 2 * len(bodies)
     wait_for_rows(stack, len(bodies))
-    landed = {
-        event_id: payload for event_id, payload in stack.sql("SELECT event_id, payload FROM stitch_customerio.data")
-    }
+    landed = dict(stack.sql("SELECT event_id, payload FROM stitch_customerio.data"))
     assert landed == {json.loads(body)["event_id"]: json.loads(body) for body in bodies}
 
 

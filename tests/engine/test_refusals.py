@@ -1,13 +1,13 @@
 """Mistakes and trouble: one clear sentence each, nothing changed, no traceback."""
 
 import json
+import os
 import socket
+from pathlib import Path
 
-import psycopg
-import pytest
-from stack import CUSTOMERIO, Ran, Stack
+from stack import CUSTOMERIO, Ran, Stack, event, free_port, post
 
-from provider import postgres
+from provider import daemons, postgres
 
 
 def refused(ran: Ran) -> str:
@@ -45,6 +45,22 @@ def test_a_taken_port_is_refused_by_name(stack: Stack) -> None:
     assert f"port {stack.port} is taken" in text
     assert "sluice:port" in text
     stack.up()
+
+
+def test_a_second_clone_never_shares_a_port_with_the_first(stack: Stack, tmp_path: Path) -> None:
+    second = Stack.clone(tmp_path / "second clone", os.environ)
+    second.port = stack.port
+    second.declare(CUSTOMERIO)
+    try:
+        assert f"port {stack.port} is taken" in refused(second.pulumi("up", "--yes", "--skip-preview"))
+        second.port = free_port()
+        second.declare(CUSTOMERIO)
+        second.up()
+        assert post(second.url(), event("for the second")) == 200
+        assert post(second.url().replace(str(second.port), str(stack.port)), event("for the second")) == 401
+        second.destroy()
+    finally:
+        daemons.stop_all(second.home)
 
 
 def test_a_schema_that_sluice_never_made_is_refused_unless_adopted_and_then_never_dropped(stack: Stack) -> None:

@@ -16,7 +16,7 @@ SIGNING_KEY = "a-signing-key-that-nobody-may-see"
 
 
 def forms(secret: str) -> Iterator[bytes]:
-    """The secret in clear, URL-encoded, and in base64 at each of the three offsets that it may have in a longer text."""
+    """The secret in clear, URL-encoded, and in base64 at each of the three offsets that it may have in a text."""
     yield secret.encode()
     yield urllib.parse.quote(secret, safe="").encode()
     for offset in range(3):

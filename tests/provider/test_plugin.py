@@ -1,6 +1,7 @@
 """The plugin's three rules: what differs is named, secrets stay wrapped, errors are sentences."""
 
 import asyncio
+import sqlite3
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -149,6 +150,9 @@ def wrapped(error: Exception) -> Exception:
 
 def test_an_error_reaches_the_user_as_its_sentence_without_a_traceback() -> None:
     assert sentence(wrapped(ResourceError("the port is taken"))) == "the port is taken"
+    full = OSError(28, "No space left on device", "/a/file")
+    assert sentence(wrapped(full)) == "No space left on device: /a/file"
+    assert "database or disk is full" in sentence(wrapped(sqlite3.OperationalError("database or disk is full")))
     unexpected = sentence(wrapped(KeyError("x")))
     assert unexpected.startswith("unexpected KeyError in Sluice's provider at test_plugin.py:")
     assert "\n" not in unexpected

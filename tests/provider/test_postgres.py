@@ -1,9 +1,11 @@
 """The embedded PostgreSQL: made, found again, revived, refused, whatever was killed before."""
 
+import contextlib
 import json
 import os
 import signal
 import socket
+import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
@@ -143,6 +145,37 @@ def test_a_checkout_that_only_root_may_enter_gets_data_and_binaries_that_postgre
             postgres.stop(home)
             postgres.remove(home)
         assert not Path(server.folder).exists()
+
+
+@AS_ROOT
+def test_a_full_disk_is_named_when_the_server_is_made_and_when_it_is_started() -> None:
+    with tempfile.TemporaryDirectory(prefix="sluice-full-") as folder:
+        os.chmod(folder, 0o755)  # noqa: PTH101, S103
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=60m", "tmpfs", folder], check=False).returncode:
+            pytest.skip("no file system may be mounted here")
+        home, filler = Path(folder) / ".sluice" / "dev", Path(folder) / "filler"
+        try:
+            fill(filler, 40)
+            with pytest.raises(ResourceError, match="initdb failed: the disk is full"):
+                postgres.ensure(home, 0)
+            filler.unlink()
+            postgres.ensure(home, 0)
+            postgres.stop(home)
+            fill(filler, 60)
+            with pytest.raises(ResourceError, match="PostgreSQL didn't start: the disk is full"):
+                postgres.ensure(home, 0)
+            filler.unlink()
+            assert postgres.answers(postgres.ensure(home, 0))
+        finally:
+            postgres.stop(home)
+            subprocess.run(["umount", folder], check=True)
+
+
+def fill(path: Path, megabytes: int) -> None:
+    """Writes that much, or until the disk is full."""
+    with contextlib.suppress(OSError), path.open("wb", buffering=0) as file:
+        for _ in range(megabytes * 256):
+            file.write(b"x" * 4096)
 
 
 @AS_ROOT

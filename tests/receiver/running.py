@@ -7,7 +7,6 @@ import itertools
 import json
 import os
 import secrets
-import signal
 import socket
 import string
 import subprocess
@@ -40,6 +39,7 @@ class Running:
     home: Path
     process: subprocess.Popen[bytes]
     facts: dict[str, Any] = field(default_factory=dict)
+    said: bytes = b""
 
     @property
     def port(self) -> int:
@@ -68,6 +68,12 @@ class Running:
 
     def log(self) -> str:
         return (self.home / "receiver.log").read_text()
+
+    def output(self) -> bytes:
+        """What it wrote to stdout and stderr until it ended."""
+        if self.process.stdout and not self.process.stdout.closed:
+            self.said += self.process.communicate()[0]
+        return self.said
 
     def kill(self) -> None:
         """SIGKILL, without a word."""
@@ -106,7 +112,7 @@ def end(running: Running) -> None:
     """Leaves no process, whatever the test did."""
     if running.process.poll() is None:
         running.process.kill()
-    running.process.communicate()
+    running.output()
 
 
 def new_token() -> str:
@@ -218,7 +224,3 @@ def ended(running: Running) -> Iterator[Running]:
         yield running
     finally:
         end(running)
-
-
-def send_signal(running: Running, number: signal.Signals) -> None:
-    running.process.send_signal(number)

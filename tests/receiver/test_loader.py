@@ -136,14 +136,26 @@ def test_bad_copies_of_good_events_cost_no_good_row(scene: Scene) -> None:
 def test_a_schema_full_of_bad_rows_does_not_keep_another_waiting(scene: Scene) -> None:
     scene.schema("s")
     scene.schema("fine")
-    scene.accept(*(unchecked(f"bad-{number}", b"{") for number in range(100)))
+    scene.accept(*(unchecked(f"bad-{number}", b"{") for number in range(40)))
     for number in range(5):
         scene.accept(arrival(body(f"e{number}"), "fine"))
         scene.step()
         assert scene.spool.waiting("fine") == 0
     assert scene.spool.waiting("s") > 0
     scene.load()
-    assert scene.rows("SELECT count(*) FROM s._sdc_rejected") == [(100,)]
+    assert scene.rows("SELECT count(*) FROM s._sdc_rejected") == [(40,)]
+
+
+def test_after_a_bad_row_the_loader_goes_on_without_a_pause_in_batches_that_grow_again(scene: Scene) -> None:
+    scene.schema()
+    scene.accept(unchecked("bad", b"{"), *(body(f"e{number}") for number in range(500)))
+    scene.step()
+    assert scene.loader
+    steps = 1
+    while scene.loader.step():  # false means a pause
+        steps += 1
+    assert not scene.spool.schemas_waiting()
+    assert steps < 30
 
 
 # What waits

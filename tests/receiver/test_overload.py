@@ -89,7 +89,7 @@ def test_slow_senders_cost_bounded_memory_and_nobody_else_s_time(receiver: Runni
 
 def test_large_slow_bodies_share_a_budget(home: Path) -> None:
     path = register(home)
-    with running.ended(start(home, "--body-seconds", "3")) as receiver:
+    with running.ended(start(home, "--body-seconds", "1.5")) as receiver:
         before = _memory(receiver)
         head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 20000000\r\n\r\n".encode()
         connections: list[socket.socket] = []

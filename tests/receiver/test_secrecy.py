@@ -15,7 +15,7 @@ BODY = "an ordinary person's letter"
 
 def told(home: Path, receiver: running.Running) -> bytes:
     """All that a receiver wrote, but the spool and the registry themselves."""
-    said = receiver.process.communicate()[0]
+    said = receiver.output()
     for file in home.iterdir():
         if not file.name.startswith("spool.db"):
             said += file.read_bytes()
