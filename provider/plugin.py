@@ -5,7 +5,7 @@ clear. An unknown input is the SDK's marker string, and differs from every old v
 a replacement. Every change is named in the detailed diff, since the SDK says that there always is one.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +36,11 @@ from provider.postgres_schema import PostgresSchema
 from provider.postgres_server import PostgresServer
 from provider.receiver_process import Receiver
 from provider.resource import Context, Properties, Resource, ResourceError
+from provider.serve import Say
 
 RESOURCES: dict[str, Resource] = {
     resource.token: resource for resource in (PostgresServer(), Receiver(), PostgresSchema(), Endpoint())
 }
-
-Say = Callable[[str, str, bool], Awaitable[None]]
-"""(urn, message, is a warning): shown beside that resource."""
 
 
 class SluiceProvider(Provider):

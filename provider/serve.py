@@ -1,4 +1,4 @@
-"""Serves the provider to the engine over gRPC.
+"""Serves a provider to the engine over gRPC.
 
 Pulumi's own `main` shows a traceback for every error and outlives a killed engine; this one gives the error's sentence
 alone, and leaves when the engine is gone.
@@ -7,23 +7,22 @@ alone, and leaves when the engine is gone.
 from __future__ import annotations  # grpc's classes are generic in its stubs alone
 
 import asyncio
+import contextlib
 import os
 import sqlite3
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import grpc
 import grpc.aio
+from pulumi.provider.experimental.provider import Provider
 from pulumi.provider.experimental.server import ProviderServicer
 from pulumi.runtime._grpc_settings import _GRPC_CHANNEL_OPTIONS
 from pulumi.runtime.proto import engine_pb2, engine_pb2_grpc, provider_pb2_grpc
 
-from provider.plugin import SluiceProvider
 from provider.resource import ResourceError
-
-VERSION = "0.1.0"
-ROOT = Path(__file__).resolve().parent.parent
 
 
 class PlainErrors(grpc.aio.ServerInterceptor):
@@ -69,7 +68,7 @@ def sentence(error: Exception) -> str:
     while where is not None and where.tb_next is not None:
         where = where.tb_next
     place = f" at {Path(where.tb_frame.f_code.co_filename).name}:{where.tb_lineno}" if where else ""
-    return f"unexpected {type(cause).__name__} in Sluice's provider{place}: {cause}"
+    return f"unexpected {type(cause).__name__} in the provider{place}: {cause}"
 
 
 async def exit_with_parent(parent: int) -> None:
@@ -79,9 +78,13 @@ async def exit_with_parent(parent: int) -> None:
     os._exit(0)  # nothing to save: every step is repeated by the next `up`
 
 
-def serve(args: list[str]) -> None:
-    """Serves until the engine goes. `args`: the engine's address, then flags of the engine's, which are ignored."""
-    engine = next((arg for arg in args if not arg.startswith("-")), "")
+Say = Callable[[str, str, bool], Awaitable[None]]
+"""(urn, message, is a warning): shown beside that resource in the engine's output."""
+
+
+def serve(make: Callable[[Say], Provider], version: str) -> None:
+    """Serves the provider that `make` returns until the engine goes. The command line's first word is its address."""
+    engine = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
     parent = os.getppid()
 
     async def run() -> None:
@@ -93,11 +96,12 @@ def serve(args: list[str]) -> None:
             await stub.Log(engine_pb2.LogRequest(severity=severity, message=message, urn=urn))
 
         server = grpc.aio.server(interceptors=[PlainErrors()], options=_GRPC_CHANNEL_OPTIONS)
-        servicer = ProviderServicer([], VERSION, SluiceProvider(ROOT, say), engine_address=engine)
+        servicer = ProviderServicer([], version, make(say), engine_address=engine)
         provider_pb2_grpc.add_ResourceProviderServicer_to_server(servicer, server)
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
         print(port, flush=True)  # noqa: T201 - the engine reads the port from here
         await exit_with_parent(parent)
 
-    asyncio.run(run())
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(run())

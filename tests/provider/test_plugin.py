@@ -154,5 +154,5 @@ def test_an_error_reaches_the_user_as_its_sentence_without_a_traceback() -> None
     assert sentence(wrapped(full)) == "No space left on device: /a/file"
     assert "database or disk is full" in sentence(wrapped(sqlite3.OperationalError("database or disk is full")))
     unexpected = sentence(wrapped(KeyError("x")))
-    assert unexpected.startswith("unexpected KeyError in Sluice's provider at test_plugin.py:")
+    assert unexpected.startswith("unexpected KeyError in the provider at test_plugin.py:")
     assert "\n" not in unexpected

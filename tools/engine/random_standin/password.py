@@ -5,24 +5,19 @@ replacement whenever an argument changes. What it doesn't implement it refuses, 
 something else than it asked for.
 """
 
-import argparse
-import asyncio
 import json
-import os
 import secrets
 import string
-import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import grpc
 import pulumi_random
 from pulumi.provider.experimental import provider as api
 from pulumi.provider.experimental.property_value import PropertyValue
-from pulumi.provider.experimental.server import ProviderServicer
-from pulumi.runtime.proto import provider_pb2_grpc
 from pulumi.runtime.rpc import UNKNOWN
+
+from provider.serve import serve
 
 PASSWORD = "random:index/randomPassword:RandomPassword"  # noqa: S105 (a type's name)
 ID = "none"
@@ -163,47 +158,11 @@ class RandomPasswordProvider(api.Provider):
         """Nothing exists outside of the state."""
 
 
-class _PlainErrors(grpc.aio.ServerInterceptor):
-    """Gives the user an error's message alone; the SDK would add a traceback."""
-
-    async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], details: Any) -> Any:
-        handler = await continuation(details)
-
-        async def answer(request: Any, context: Any) -> Any:
-            try:
-                return await handler.unary_unary(request, context)
-            except NotImplementedError as error:
-                await context.abort(grpc.StatusCode.UNIMPLEMENTED, str(error))
-
-        if handler is None or not handler.unary_unary:
-            return handler
-        return grpc.unary_unary_rpc_method_handler(answer, handler.request_deserializer, handler.response_serializer)
-
-
 def plugin_version() -> str:
     """The version of the real plugin, which the `pulumi_random` package names."""
     described = json.loads((Path(pulumi_random.__file__).parent / "pulumi-plugin.json").read_text())
     return str(described["version"])
 
 
-async def serve(engine: str) -> None:
-    """Serves until the engine closes the plugin or is gone, killed included."""
-    server = grpc.aio.server(interceptors=[_PlainErrors()])
-    servicer = ProviderServicer([], plugin_version(), RandomPasswordProvider(), engine_address=engine)
-    provider_pb2_grpc.add_ResourceProviderServicer_to_server(servicer, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    engine_process = os.getppid()
-    await server.start()
-    print(port, flush=True)  # the engine reads the port from the first line of stdout
-    while os.getppid() == engine_process:  # noqa: ASYNC110 (nothing tells a process that its parent ended)
-        await asyncio.sleep(1)
-    await server.stop(None)
-
-
 if __name__ == "__main__":
-    arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("engine", nargs="?", default="", help="the engine's address")
-    try:
-        asyncio.run(serve(arguments.parse_known_args()[0].engine))
-    except KeyboardInterrupt:
-        sys.exit(130)
+    serve(lambda _: RandomPasswordProvider(), plugin_version())
