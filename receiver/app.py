@@ -66,16 +66,18 @@ class Answer(NamedTuple):
     closes: bool = False  # the connection can't be used again
 
 
-def _answer(status: int, word: str, *headers: tuple[str, str], closes: bool = False) -> Answer:
+def _fixed(status: int, word: str, *headers: tuple[str, str], closes: bool = False) -> Answer:
     return Answer(status, [("content-type", "application/json"), *headers], b'{"status":"%s"}' % word.encode(), closes)
 
 
-OK = _answer(200, "ok")
-UNAUTHORIZED = _answer(401, "unauthorized")
-NOT_FOUND = _answer(404, "not found")
-METHOD_NOT_ALLOWED = _answer(405, "method not allowed", ("allow", "POST"))
-TOO_SLOW = _answer(408, "the body took too long", closes=True)
-UNAVAILABLE = _answer(503, "try again", ("retry-after", str(RETRY_AFTER_SECONDS)))
+OK = _fixed(200, "ok")
+UNAUTHORIZED = _fixed(401, "unauthorized")
+NOT_FOUND = _fixed(404, "not found")
+METHOD_NOT_ALLOWED = _fixed(405, "method not allowed", ("allow", "POST"))
+TOO_SLOW = _fixed(408, "the body took too long", closes=True)
+UNAVAILABLE = _fixed(503, "try again", ("retry-after", str(RETRY_AFTER_SECONDS)))
+
+TOO_LARGE = f"larger than {event.MAX_BYTES} bytes, of which the first are kept"
 
 
 class App:
@@ -110,43 +112,46 @@ class App:
         is_quiet = not 0 <= now - self._last_request < QUIET_SECONDS
         self._last_request = now
         try:
-            answer = await self._respond(scope, exchange, now)
-        except Exception as error:
-            # A 500 costs an hour. The error's text may quote the path or the body, so only its place is told.
-            answer = UNAVAILABLE
-            _log.error("answered 503 after an unforeseen %s at %s", type(error).__name__, place(error))
-        status, headers, body, closes = answer
-        if closes or is_quiet or self.is_leaving:
-            headers = [*headers, ("connection", "close")]
-        exchange.response_bytes(status, headers, body)
-        self.in_flight -= 1
-        self.answered += 1
+            status, headers, body, closes = await self._answer(scope, exchange, now)
+            if closes or is_quiet or self.is_leaving:
+                headers = [*headers, ("connection", "close")]
+            exchange.response_bytes(status, headers, body)
+        finally:
+            self.in_flight -= 1
+            self.answered += 1
 
-    async def _respond(self, scope: Scope, exchange: Exchange, now: float) -> Answer:
+    async def _answer(self, scope: Scope, exchange: Exchange, now: float) -> Answer:
         try:
-            match scope.path.split("/"):
-                case ["", "v1", schema, printed] if schema and printed:
-                    if scope.method != "POST":
-                        return await self._refuse(scope, exchange, METHOD_NOT_ALLOWED)
-                case _:
-                    return await self._refuse(scope, exchange, NOT_FOUND)
-            # Every token is hashed and looked up alike, well-formed or not: the time tells nothing.
-            hash = token.digest(printed)
-            endpoint = self._endpoints.by_hash.get(hash)
-            if endpoint is None or endpoint.schema != schema:
-                self._count_refusal(hash, "its token is not a live one of that schema")
-                return await self._refuse(scope, exchange, UNAUTHORIZED)
-            self.traffic.saw(hash, now)
-            return await self._receive(endpoint, scope.headers, exchange, now)
+            return await self._respond(scope, exchange, now)
         except SlowBody:
             return TOO_SLOW
         except (BrokenBody, OutOfBudget):
             return UNAVAILABLE._replace(closes=True)
         except NotStored:
             return UNAVAILABLE
+        except Exception as error:
+            # A 500 costs an hour. The error's text may quote the path or the body, so only its place is told.
+            _log.error("answered 503 after an unforeseen %s at %s", type(error).__name__, place(error))
+            return UNAVAILABLE
+
+    async def _respond(self, scope: Scope, exchange: Exchange, now: float) -> Answer:
+        match scope.path.split("/"):
+            case ["", "v1", schema, printed] if schema and printed:
+                if scope.method != "POST":
+                    return await self._refuse(scope, exchange, METHOD_NOT_ALLOWED)
+            case _:
+                return await self._refuse(scope, exchange, NOT_FOUND)
+        # Every token is hashed and looked up alike, well-formed or not: the time tells nothing.
+        hash = token.digest(printed)
+        endpoint = self._endpoints.by_hash.get(hash)
+        if endpoint is None or endpoint.schema != schema:
+            self._count_refusal(hash, "its token is not a live one of that schema")
+            return await self._refuse(scope, exchange, UNAUTHORIZED)
+        self.traffic.saw(hash, now)
+        return await self._receive(endpoint, scope.headers, exchange, now)
 
     async def _receive(self, endpoint: EndpointEntry, headers: Headers, exchange: Exchange, now: float) -> Answer:
-        """A delivery with a live token: its signature, its body, and into the spool with it."""
+        """A delivery with a live token: its body, its signature, and into the spool with it."""
         check = None
         if endpoint.signed:
             check = Check(endpoint.signing_keys, headers.get("x-cio-timestamp", ""))
@@ -163,31 +168,12 @@ class App:
                 self._count_refusal(endpoint.hash, "its signature is missing or wrong")
                 return UNAUTHORIZED
             if total > len(content):
-                parsed: event.Event | event.Rejection = event.Rejection(
-                    f"larger than {event.MAX_BYTES} bytes, of which the first are kept", content
-                )
+                parsed: event.Event | event.Rejection = event.Rejection(TOO_LARGE, content)
             else:
                 parsed = event.parse(content, headers.get("content-encoding", ""))
-            if isinstance(parsed, event.Event):
-                event_id, object_type, metric, timestamp, body = parsed
-                if len(body) > max(total, SMALL_BYTES):  # decompressed
-                    held.take(len(body))
-                arrival = Arrival(
-                    endpoint.hash,
-                    endpoint.schema,
-                    int(now * 1_000_000),
-                    event_id,
-                    object_type,
-                    metric,
-                    timestamp,
-                    body,
-                    None,
-                )
-            else:
-                reason, raw = parsed
-                arrival = Arrival(
-                    endpoint.hash, endpoint.schema, int(now * 1_000_000), None, None, None, None, raw, reason
-                )
+            arrival = _arrival(endpoint, parsed, now)
+            if len(arrival.body) > max(total, SMALL_BYTES):  # it was compressed
+                held.take(len(arrival.body))
             await self._commit.store(arrival)
         return OK
 
@@ -221,6 +207,13 @@ class App:
                 return False
             await asyncio.sleep(0.01)
         return True
+
+
+def _arrival(endpoint: EndpointEntry, parsed: event.Event | event.Rejection, now: float) -> Arrival:
+    received_at = int(now * 1_000_000)
+    if isinstance(parsed, event.Event):
+        return Arrival(endpoint.hash, endpoint.schema, received_at, *parsed, None)
+    return Arrival(endpoint.hash, endpoint.schema, received_at, None, None, None, None, parsed.raw, parsed.reason)
 
 
 def _announced(headers: Headers) -> int | None:

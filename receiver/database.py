@@ -52,10 +52,11 @@ def open_database(
             raise sqlite3.DatabaseError(f"{path.name} has no tables yet")
         if is_new:
             with transaction(connection):
-                for statement in tables.split(";"):
-                    if statement.strip():
-                        connection.execute(statement)
-                connection.execute("PRAGMA user_version = 1")
+                if connection.execute("PRAGMA user_version").fetchone()[0] == 0:  # nobody was quicker meanwhile
+                    for statement in tables.split(";"):
+                        if statement.strip():
+                            connection.execute(statement)
+                    connection.execute("PRAGMA user_version = 1")
             _sync_folder(path.parent)
     except BaseException:
         connection.close()

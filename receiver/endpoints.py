@@ -59,24 +59,31 @@ class Endpoints:
 
     def _follow_file(self, registry: Registry, inode: int) -> None:
         version = None
+        is_believed = False
         while self._path.stat().st_ino == inode:
             is_wanted = self._wanted.wait(FOLLOW_SECONDS)
             now = registry.version()
             if is_wanted or now != version:
                 self._wanted.clear()
-                self._read(registry)
+                is_believed = self._read(registry, is_believed)
                 version = now
 
-    def _read(self, registry: Registry) -> None:
+    def _read(self, registry: Registry, is_believed: bool = False) -> bool:
+        """Takes over what the registry says, but not that a file which was just opened holds no endpoint at all:
+        somebody removed the old one, and is about to make it again. Returns whether it is believed from now on."""
         asked = self._asked
         settings = registry.settings()
-        self.by_hash = {endpoint.hash: endpoint for endpoint in registry.endpoints()}
+        by_hash = {endpoint.hash: endpoint for endpoint in registry.endpoints()}
+        is_believed = is_believed or bool(by_hash)
+        if is_believed:
+            self.by_hash = by_hash
         self.max_bytes = int(settings.get("spool_max_bytes", MAX_BYTES))
         self.keep_free_bytes = int(settings.get("keep_free_bytes", KEEP_FREE_BYTES))
         self._is_broken = False
         with self._fresh:
             self._served = asked
             self._fresh.notify_all()
+        return is_believed
 
 
 class Traffic:

@@ -29,7 +29,7 @@ from receiver.commit import GroupCommit
 from receiver.control import ControlError, ControlServer, Conversation, ReceiverDown, Session
 from receiver.endpoints import Endpoints
 from receiver.spool import Report, Spool
-from receiver.supervise import Loader
+from receiver.supervise import STOP_SECONDS, Loader
 
 HEAD_SECONDS = 10.0
 CONNECTIONS = 4096  # more wait in the kernel's queue
@@ -114,7 +114,7 @@ class Receiver:
             # From here on two receivers accept, or one. Only now does the old one stop accepting.
             self._control = ControlServer(self.options.home, self._answer)
             if predecessor:
-                predecessor.leave()
+                await asyncio.to_thread(predecessor.leave)
             self._write_receiver_json()
         _log.info("serving on port %d, code %s", self.port, self.code)
         self._loader.start()
@@ -154,11 +154,12 @@ class Receiver:
         while not self.app.answered:
             if self._serving.done() or time.monotonic() > give_up:
                 raise StartFailed("granian doesn't serve")
-            with contextlib.suppress(OSError):
-                reader, writer = await asyncio.open_connection(host, port)
-                writer.write(b"GET / HTTP/1.1\r\nHost: sluice\r\nConnection: close\r\n\r\n")
-                await reader.read()
-                writer.close()
+            with contextlib.suppress(OSError, TimeoutError):
+                async with asyncio.timeout(1):
+                    reader, writer = await asyncio.open_connection(host, port)
+                    writer.write(b"GET / HTTP/1.1\r\nHost: sluice\r\nConnection: close\r\n\r\n")
+                    await reader.read()
+                    writer.close()
             await asyncio.sleep(0.005)
 
     async def _go(self) -> None:
@@ -196,6 +197,8 @@ class Receiver:
             case {"op": "stop"}:
                 self._loop.call_soon_threadsafe(self._leave.set)
                 return {"stopping": os.getpid()}
+            case {"op": "handover"} if self._leave.is_set():
+                raise RuntimeError("this receiver is stopping")
             case {"op": "handover"}:
                 session.descriptors.append(self._socket.fileno())
                 session.when_it_ends = self._take_back
@@ -301,8 +304,14 @@ class Predecessor:
         self._facts = self._conversation.ask("ping")
 
     def socket_for(self, options: Options) -> socket.socket | None:
-        """Its listening socket, if it is the one that these options ask for."""
-        answer, descriptors = self._conversation.ask_for_descriptors("handover")
+        """Its listening socket, if it is the one that these options ask for; None if it has none to give any more."""
+        try:
+            answer, descriptors = self._conversation.ask_for_descriptors("handover")
+        except ControlError:  # it is stopping
+            _wait_for_the_end_of(self._facts["pid"])
+            return None
+        except ReceiverDown:
+            return None
         inherited = socket.socket(fileno=descriptors[0])
         if answer["host"] == options.host and answer["port"] == (options.port or answer["port"]):
             inherited.setblocking(False)
@@ -341,6 +350,14 @@ def _end_the_hung(home: Path) -> None:
             time.sleep(0.05)
     except (KeyError, psutil.NoSuchProcess):
         return
+
+
+def _wait_for_the_end_of(pid: int) -> None:
+    give_up = time.monotonic() + LEAVING_SECONDS + FINISH_SECONDS + STOP_SECONDS
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        while process.status() != psutil.STATUS_ZOMBIE and time.monotonic() < give_up:
+            time.sleep(0.05)
 
 
 def _recorded(home: Path) -> dict[str, Any]:

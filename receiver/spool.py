@@ -217,9 +217,9 @@ class Spool:
     def make_way(self) -> None:
         """For the loader's connection: it holds the write lock as briefly as can be, since the receiver waits for it.
 
-        Its commits aren't synced: a power cut may undo deletes, and the warehouse's bookkeeping then skips these rows. The
-        receiver's promise stays whole: its sync covers the file, so everything before its commit is on disk with it.
-        Nor do they checkpoint: see `checkpoint`.
+        Its commits aren't synced: a power cut may undo deletes, and the warehouse's bookkeeping then skips these
+        rows. The receiver's promise stays whole: its sync covers the file, so everything before its commit is on
+        disk with it. Nor do they checkpoint: see `checkpoint`.
         """
         self._connection.execute("PRAGMA synchronous = NORMAL")
         self._connection.execute("PRAGMA wal_autocheckpoint = 0")

@@ -32,6 +32,8 @@ from bench.receiver.contenders import (
 )
 from bench.receiver.prerequisites import PLACE, fastapi_python, go_program
 
+ATTEMPTS = 10
+
 
 @dataclass
 class Measured:
@@ -75,7 +77,9 @@ class Bench:
     contenders: list[Contender]
     runs: int = 0
 
-    def start_load(self, contender: Contender, connections: int, warmup: float, seconds: float) -> "subprocess.Popen[str]":
+    def start_load(
+        self, contender: Contender, connections: int, warmup: float, seconds: float
+    ) -> "subprocess.Popen[str]":
         self.runs += 1
         return subprocess.Popen(
             [str(self.load), "-connections", str(connections), "-warmup", f"{warmup}s", "-duration", f"{seconds}s",
@@ -88,7 +92,9 @@ class Bench:
         started = time.monotonic()
         found = result(self.start_load(contender, connections, warmup, seconds))
         ended = time.monotonic()
-        others = machine_cpu_seconds() - machine - sum_of(cpu_seconds(contender.processes()), before) - found["cpu_seconds"]
+        others = (
+            machine_cpu_seconds() - machine - sum_of(cpu_seconds(contender.processes()), before) - found["cpu_seconds"]
+        )
         behind = contender.counts().waiting if isinstance(contender, Sluice) else 0
         contender.landed(found["acked"])
         landed = time.monotonic()
@@ -128,6 +134,29 @@ class Bench:
         )  # fmt: skip
 
 
+def measure_alone(
+    bench: Bench, contender: Contender, connections: int, round: int, options: argparse.Namespace
+) -> Measured:
+    """Measures until the machine was nearly ours meanwhile; gives up on that in the end, and takes what it gets."""
+    for attempt in range(1, ATTEMPTS + 1):
+        if options.others < 1:
+            wait_for_quiet(options.others)
+        with contender.started():
+            found = bench.measure(contender, connections, round, options.warmup, options.seconds)
+        is_good = found.others_load <= options.others or attempt == ATTEMPTS
+        print(report.line(found) + ("" if is_good else "  again"), file=sys.stderr, flush=True)
+        if is_good:
+            break
+    return found
+
+
+def wait_for_quiet(share: float) -> None:
+    """Returns when the machine is no busier than that, or after a minute."""
+    give_up = time.monotonic() + 60
+    while psutil.cpu_percent(1) > 100 * share and time.monotonic() < give_up:
+        pass
+
+
 def result(load: "subprocess.Popen[str]") -> dict[str, Any]:
     out, _ = load.communicate()
     if load.returncode:
@@ -156,11 +185,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--connections", type=int, nargs="+", default=[1, 16, 64, 256])
     parser.add_argument("--only", nargs="+", choices=["noop", "sluice", "fastapi", "go"])
     parser.add_argument("--sustained", type=float, default=60, help="seconds of load without a pause; 0: not at all")
+    parser.add_argument(
+        "--others", type=float, default=0.15,
+        help="share of the CPU that others may use meanwhile, else a measurement is repeated, up to 10 times",
+    )  # fmt: skip
     parser.add_argument("--quick", action="store_true", help="one short round, to see that all works")
     parser.add_argument("--json", type=Path, help="where to keep every single figure")
     options = parser.parse_args(arguments)
     if options.quick:
-        options.rounds, options.seconds, options.warmup, options.sustained = 1, 1, 0.3, min(options.sustained, 5)
+        options.rounds, options.seconds, options.warmup, options.others = 1, 1, 0.3, 1
+        options.sustained = min(options.sustained, 5)
     try:
         run(options)
     except BenchError as error:
@@ -190,18 +224,15 @@ def run(options: argparse.Namespace) -> None:
         for round in range(1, options.rounds + 1):
             for connections in options.connections:
                 for contender in bench.contenders:
-                    with contender.started():
-                        found = bench.measure(contender, connections, round, options.warmup, options.seconds)
-                    figures.append(found)
-                    print(report.line(found), file=sys.stderr, flush=True)
+                    figures.append(measure_alone(bench, contender, connections, round, options))
         sustained = None
         if options.sustained and "sluice" in wanted:
             sluice = contenders["sluice"]
             assert isinstance(sluice, Sluice)
             with sluice.started():
                 sustained = bench.sustain(sluice, 64, options.sustained)
-    heading = f"{time.strftime('%Y-%m-%d %H:%M')}, {os.cpu_count()} CPUs, {platform.machine()}, Python {platform.python_version()}"
-    print(report.tables(heading, figures, sustained))
+    machine = f"{os.cpu_count()} CPUs, {platform.machine()}, Python {platform.python_version()}"
+    print(report.tables(f"{time.strftime('%Y-%m-%d %H:%M')}, {machine}", figures, sustained))
     if options.json:
         kept = {"figures": [vars(found) for found in figures], "sustained": sustained and vars(sustained)}
         options.json.write_text(json.dumps(kept, indent=1))

@@ -50,9 +50,7 @@ class Warehouse:
 
     def count(self, schema: str) -> int:
         with psycopg.connect(self.dsn) as connection:
-            row = connection.execute(
-                sql.SQL("SELECT count(*) FROM {}.data").format(sql.Identifier(schema))
-            ).fetchone()
+            row = connection.execute(sql.SQL("SELECT count(*) FROM {}.data").format(sql.Identifier(schema))).fetchone()
         return int(row[0]) if row else 0
 
     def clear(self, schema: str) -> None:

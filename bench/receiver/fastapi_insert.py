@@ -41,7 +41,5 @@ async def receive(schema: str, token: str, event: Event, request: Request) -> di
     if TOKENS.get(sha256(token.encode()).hexdigest()) != schema:
         raise HTTPException(401)
     body = (await request.body()).decode()
-    await request.app.state.pool.execute(
-        INSERT, event.event_id, event.object_type, event.metric, event.timestamp, body
-    )
+    await request.app.state.pool.execute(INSERT, event.event_id, event.object_type, event.metric, event.timestamp, body)
     return {"status": "ok"}

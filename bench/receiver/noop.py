@@ -1,4 +1,4 @@
-"""The receiver's server with the receiver's settings, and an application that reads the body and answers: its ceiling."""
+"""The receiver's server with its settings, and an application that reads the body and answers: the ceiling."""
 
 import asyncio
 import sys

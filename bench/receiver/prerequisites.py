@@ -16,8 +16,8 @@ def go_program(name: str) -> Path:
     go = shutil.which("go") or next(filter(Path.exists, [Path("/usr/local/go/bin/go")]), None)
     if go is None:
         raise BenchError(
-            "the load generator and the Go twin are Go programs: install Go 1.26 or newer (https://go.dev/dl) and put it "
-            "on PATH, then run this again"
+            "the load generator and the Go twin are Go programs: install Go 1.26 or newer (https://go.dev/dl), "
+            "put it on PATH, and run this again"
         )
     binary = PLACE / "bin" / name
     _run([str(go), "build", "-o", str(binary), "."], HERE / name)

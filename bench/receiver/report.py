@@ -96,9 +96,7 @@ def _cpu_table(figures: Sequence[Measured], names: Sequence[str]) -> str:
     rows = []
     for name in names:
         found = [one for one in figures if one.name == name and one.connections == count]
-        used = [
-            f"{median(one.cpu[role] for one in found):.0f}" if role in found[0].cpu else "–" for role in roles
-        ]
+        used = [f"{median(one.cpu[role] for one in found):.0f}" if role in found[0].cpu else "–" for role in roles]
         rows.append([name, *used, f"{median(sum(one.cpu.values()) for one in found):.0f}"])
     return _table([f"CPU µs per event, {count} connections", *roles, "together"], rows)
 

@@ -166,7 +166,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     file=sys.stderr, flush=True,
                 )  # fmt: skip
     loads = [found.load_average for found in figures]
-    print(f"{time.strftime('%Y-%m-%d %H:%M')}, {os.cpu_count()} CPUs; load average {median(loads):.1f} (at most {max(loads):.1f})\n")
+    print(
+        f"{time.strftime('%Y-%m-%d %H:%M')}, {os.cpu_count()} CPUs; "
+        f"load average {median(loads):.1f} (at most {max(loads):.1f})\n"
+    )
     print(tables(figures))
     if options.json:
         kept: list[dict[str, Any]] = [vars(found) for found in figures]

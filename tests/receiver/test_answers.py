@@ -128,6 +128,7 @@ def test_poison_among_good_events_costs_no_other_event(shared: Running, path: st
         ("deflate", zlib.compress(event("z"))[2:-4]),  # the bare stream, as some send it
         ("identity", event("z")),
     ],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_compressed_bodies_are_read(shared: Running, path: str, encoding: str, encoded: bytes) -> None:
     assert shared.post(path, encoded, content_encoding=encoding).status == 200
@@ -144,6 +145,7 @@ def test_compressed_bodies_are_read(shared: Running, path: str, encoding: str, e
         ("br", event("z"), "Content-Encoding 'br' isn't known"),
         ("gzip, gzip", event("z"), "Content-Encoding 'gzip, gzip' isn't known"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_body_that_can_not_be_decoded_is_kept_as_it_came(
     shared: Running, path: str, encoding: str, raw: bytes, reason: str

@@ -74,6 +74,16 @@ def test_sigterm_stops_it(receiver: Running) -> None:
     assert receiver.stop() == 0
 
 
+def test_a_start_while_the_last_one_is_still_stopping_waits_for_it(home: Path, receiver: Running) -> None:
+    path = register(home)
+    ask_sync(home, "stop")
+    with running.ended(start(home, port=receiver.port)) as again:
+        assert receiver.process.wait(30) == 0
+        assert again.post(path, event("again")).status == 200
+        assert ask_sync(home, "ping")["pid"] == again.process.pid
+        assert json.loads((home / "receiver.json").read_text())["pid"] == again.process.pid
+
+
 def test_after_a_kill_a_plain_start_serves_on_the_same_port_at_once(home: Path, receiver: Running) -> None:
     path = register(home)
     until(lambda: receiver.post(path, event("before")).status == 200)

@@ -1,5 +1,6 @@
 """Fixtures for tests that build resources themselves."""
 
+import asyncio
 from collections.abc import Iterator
 
 import pytest
@@ -15,3 +16,12 @@ def engine() -> Iterator[Engine]:
     install(engine)
     yield engine
     settings.set_root_resource(None)  # type: ignore[arg-type]
+
+
+@pytest.fixture(autouse=True)
+def _an_event_loop() -> Iterator[None]:
+    """Pulumi's mocks want the thread's event loop; a test elsewhere that used `asyncio.run` has left none."""
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    yield
+    loop.close()
