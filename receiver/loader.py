@@ -154,7 +154,7 @@ class Loader:
     def __init__(self, home: Path) -> None:
         self._spool = Spool(home / "spool.db")
         self._spool.make_way()
-        self._registry = Registry(home / "registry.db")
+        self._registry = Registry(home / "registry.db", make=False)  # a lost one is the provider's to make again
         self._registry_version: int | None = None
         self._dsn: str | None = None
         self._schemas: dict[str, SchemaEntry] = {}

@@ -183,11 +183,11 @@ def test_a_second_loader_waits_for_the_first_and_takes_over_when_it_is_gone(scen
 
 def test_a_loader_starts_in_an_empty_home_and_follows_the_registry(tmp_path: Path, dsn: str) -> None:
     with loader_process(tmp_path):
-        until(lambda: "the warehouse is unset" in (tmp_path / "loader.log").read_text())
+        until(lambda: "there is no registry.db" in (tmp_path / "loader.log").read_text())
         scene = Scene(tmp_path, dsn)
         scene.schema()
         scene.accept(body("a"))
-        until(drained(scene), 2)
+        until(drained(scene))
         scene.registry.set_setting("warehouse_dsn", None)
         until(lambda: scene.spool.warehouse_state().state == "unset", 2)
         scene.registry.set_setting("warehouse_dsn", dsn)

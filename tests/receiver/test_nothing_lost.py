@@ -56,11 +56,9 @@ def answered_before_the_sync(home: Path, server: str) -> int:
 
 
 def test_the_order_is_write_sync_answer(home: Path) -> None:
-    pytest.importorskip("apsw")
     assert answered_before_the_sync(home, "recorded") == 0
 
 
 @pytest.mark.parametrize("control", ["recorded_unsynced", "recorded_early"])
 def test_a_commit_without_a_sync_and_an_answer_before_it_are_noticed(home: Path, control: str) -> None:
-    pytest.importorskip("apsw")
     assert answered_before_the_sync(home, control) == 20
