@@ -20,7 +20,7 @@ from provider import daemons
 def stack() -> Iterator[Stack]:
     """A fresh clone with an empty stack. Its path has a space, as a user's may have."""
     if shutil.which("pulumi") is None:
-        pytest.fail("these tests need the engine: run make test, or eval \"$(make -s env)\" first")
+        pytest.fail('these tests need the engine: run make test, or eval "$(make -s env)" first')
     with tempfile.TemporaryDirectory(prefix="sluice test ") as folder:
         os.chmod(folder, 0o755)  # noqa: PTH101, S103 - PostgreSQL's account must pass when we are root
         made = Stack.clone(Path(folder) / "a clone", os.environ)
