@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+import yaml
 
 from provider import postgres
 
@@ -83,17 +84,13 @@ class Stack:
         return self.root / ".sluice" / "dev"
 
     def declare(self, *integrations: Mapping[str, Any], **config: Any) -> None:
-        """Writes the stack's config file: the integrations, and `sluice:` keys by name."""
+        """Writes the stack's config file: the integrations, and `sluice:` keys by name. Secrets in it stay."""
         path = self.root / "Pulumi.dev.yaml"
-        kept = (
-            [line for line in path.read_text().splitlines() if line.startswith("encryptionsalt")]
-            if path.exists()
-            else []
-        )
+        before = yaml.safe_load(path.read_text()) if path.exists() else {}
+        secrets = {key: value for key, value in before.get("config", {}).items() if "secure" in json.dumps(value)}
         self.config = {"platform": "local", "port": self.port, "integrations": list(integrations), **config}
         values = {f"sluice:{name}": value for name, value in self.config.items()}
-        # JSON is YAML.
-        path.write_text("\n".join([*kept, f"config: {json.dumps(values)}", ""]))
+        path.write_text(yaml.safe_dump({**before, "config": {**secrets, **values}}))
 
     def pulumi(self, *arguments: str, check: bool = False, stdin: str | None = None) -> Ran:
         done = subprocess.run(

@@ -128,8 +128,9 @@ def test_new_code_takes_the_socket_over_while_deliveries_go_on(stack: Stack) -> 
 
 SENDER = """
 import json, signal, sys, urllib.request, itertools
-signal.signal(signal.SIGTERM, lambda *_: sys.exit())
-for number in itertools.count():
+ended = []
+signal.signal(signal.SIGTERM, lambda *_: ended.append(True))
+for number in itertools.takewhile(lambda _: not ended, itertools.count()):
     body = json.dumps({"event_id": f"handed-{number}", "object_type": "email", "metric": "sent", "data": {}})
     try:
         status = urllib.request.urlopen(sys.argv[1], body.encode(), timeout=10).status
