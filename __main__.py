@@ -8,7 +8,7 @@ from components.local.platform import LocalPlatform
 
 settings = config.read()
 platform = LocalPlatform(settings)
-integrations = [Integration(declared, platform) for declared in settings.integrations]
+integrations = [Integration(declared, platform, settings.connection(declared)) for declared in settings.integrations]
 
 pulumi.export("integrations", {made.schema: made.exported for made in integrations})
 pulumi.export("receiver", platform.url)

@@ -28,6 +28,7 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from components import naming
+from components.customerio.events import DOCUMENTED_ONLY
 from components.customerio.events import EVENTS as CUSTOMERIO_EVENTS
 from receiver.token import PREFIX as TOKEN_PREFIX
 
@@ -40,11 +41,6 @@ EVENTS_BY_SOURCE: Mapping[str, tuple[str, ...]] = {"customerio": CUSTOMERIO_EVEN
 # What the rules know and this version can't do yet: by key, the value, and what to do instead.
 NOT_BUILT: Mapping[str, tuple[object, str]] = {
     "platform": ("aws", "the AWS platform is not built yet in this version: use `local`"),
-    "connect": (
-        True,
-        "registering the webhook at Customer.io is not built yet in this version: use `false`, and paste the "
-        "endpoint's URL at Customer.io by hand",
-    ),
 }
 
 Location = tuple[str | int, ...]
@@ -112,6 +108,9 @@ class IntegrationSettings(_Model):
     active: Literal["primary", "secondary"] = "primary"
     connect: bool = False
     signed: bool = False
+    region: Literal["us", "eu"] = "us"
+    full_resolution: bool = False
+    with_content: bool = False
     pinned_schema: str | None = Field(None, alias="schema")
     loading: Literal["upsert", "append"] = "upsert"
     adopt: bool = False
@@ -167,6 +166,26 @@ class Credentials(_Model):
             raise ValueError("must not be empty, nor have a space or a line end in it or around it")
         return key
 
+    @field_validator("app_api_key")
+    @classmethod
+    def _is_an_app_api_key(cls, key: SecretStr | None) -> SecretStr | None:
+        if key is not None and key.get_secret_value().startswith("sa_live_"):
+            raise ValueError(
+                "is a service account's token, which can only send messages; an App API key is needed "
+                "(Customer.io: Settings > API Credentials > App API Keys)"
+            )
+        return key
+
+
+@dataclass(frozen=True)
+class Connection:
+    """What it takes to register an integration's webhook at Customer.io. `api_url` None: that of its region."""
+
+    app_api_key: SecretStr
+    api_url: str | None
+    waits_for_key: bool
+    """Whether deliveries must be signed with a key that isn't known yet."""
+
 
 class Settings(_Model):
     """A stack's whole config, valid. A field is named as its key in the config, in snake_case."""
@@ -177,6 +196,7 @@ class Settings(_Model):
     port: int = Field(8787, ge=1, le=65535)
     postgres_port: int = Field(0, ge=0, le=65535)
     public_url: str | None = None
+    customerio_api: str | None = None
     warehouse_dsn: SecretStr | None = None
     spool_max_bytes: int = Field(5 * GIB, ge=1 * MIB)
     keep_free_bytes: int = Field(1 * GIB, ge=0)
@@ -187,11 +207,20 @@ class Settings(_Model):
         """The keys that its deliveries may be signed with, two while one is changed; none if not `signed`."""
         if not integration.signed:
             return []
-        credentials = self.credentials[integration.schema_name]
+        credentials = self.credentials.get(integration.schema_name, Credentials())
         keys = (credentials.signing_key, credentials.previous_signing_key)
         return [key for key in keys if key is not None]
 
-    @field_validator("public_url")
+    def connection(self, integration: IntegrationSettings) -> Connection | None:
+        """None where a person registers the webhook."""
+        if not integration.connect:
+            return None
+        key = self.credentials[integration.schema_name].app_api_key
+        if key is None:
+            raise AssertionError("checked by the rules below")
+        return Connection(key, self.customerio_api, integration.signed and not self.signing_keys(integration))
+
+    @field_validator("public_url", "customerio_api")
     @classmethod
     def _is_an_address(cls, url: str | None) -> str | None:
         if url is None:
@@ -209,7 +238,7 @@ class Settings(_Model):
         if TOKEN_PREFIX in url:
             raise ValueError(f"{right}: the receiver's, not that of an endpoint with its token")
         if parts.scheme == "http" and not _is_loopback(host):
-            raise ValueError("must start with https://, because the token is part of every URL")
+            raise ValueError("must start with https://, because secrets go there")
         return url.rstrip("/")
 
     @field_validator("warehouse_dsn")
@@ -232,13 +261,11 @@ def parse(
     *,
     stack: str,
     secret_keys: Collection[str],
-    customerio_api: str = "https://api.customer.io",
 ) -> Settings:
     """Check a stack's config.
 
     `raw`: decrypted values by key, without the namespace; as the engine hands them over (all as text, lists
     and objects as JSON) or decoded already. `secret_keys`: the keys that the stack's file holds encrypted.
-    `customerio_api`: where webhooks are registered; a loopback one needs no public URL.
     Raises SettingsError with every mistake, in the order of the fields above.
     """
     config = _Config(raw, stack=stack, secret_keys=secret_keys)
@@ -248,7 +275,7 @@ def parse(
     except ValidationError as error:
         for finding in error.errors(include_url=False, include_input=False):
             config.wrong(finding["loc"], _problem(finding["type"], finding["loc"], finding))
-    _Rules(config, customerio_api).apply()
+    _Rules(config).apply()
     if settings is None or config.mistakes:
         raise SettingsError(config.mistakes_in_order(), stack=stack)
     return settings
@@ -258,7 +285,7 @@ class _Config:
     """A config under examination: its values by location, and the mistakes found so far."""
 
     # What the engine hands over as plain text; everything else is text that stands for JSON.
-    _TEXT = frozenset({"platform", "publicUrl", "warehouseDsn"})
+    _TEXT = frozenset({"platform", "publicUrl", "customerioApi", "warehouseDsn"})
     _SECRET = frozenset({"credentials", "warehouseDsn"})
 
     def __init__(self, raw: Mapping[str, Any], *, stack: str, secret_keys: Collection[str]) -> None:
@@ -407,9 +434,8 @@ def _is_loopback(host: str) -> bool:
 class _Rules:
     """Everything that takes more than one field to see, or that only this version asks for."""
 
-    def __init__(self, config: _Config, customerio_api: str) -> None:
+    def __init__(self, config: _Config) -> None:
         self._config = config
-        self._customerio_api = customerio_api
         integrations = config.at("integrations")
         self._places = range(len(integrations)) if isinstance(integrations, list) else range(0)
         self._schemas: dict[int, str] = {}  # of the integrations that have a usable one, by place
@@ -440,10 +466,9 @@ class _Rules:
             config.wrong(("integrations",), f"has an encrypted value; a secret's place is elsewhere: {where}")
 
     def _only_what_is_built(self) -> None:
-        for location in (("platform",), *(("integrations", place, "connect") for place in self._places)):
-            value, problem = NOT_BUILT.get(str(location[-1]), (None, ""))
-            if value is not None and self._config.at(*location) == value:
-                self._config.wrong(location, problem)
+        for key, (value, problem) in NOT_BUILT.items():
+            if self._config.at(key) == value:
+                self._config.wrong((key,), problem)
 
     def _schema_is_its_own(self, place: int) -> None:
         config = self._config
@@ -483,6 +508,8 @@ class _Rules:
                 continue
             if event == "all":
                 problem = "is no event's name: for all events write `events: all`, without a list"
+            elif event in DOCUMENTED_ONLY:
+                problem = f"has a documented payload, but {source}'s API has no such event to ask for"
             elif re.search(r"[*?\[]", event):
                 problem = f"matches none of the {len(known)} events of {source}"
             else:
@@ -500,7 +527,10 @@ class _Rules:
 
     def _credentials_are_there(self) -> None:
         for place, schema in self._schemas.items():
+            connected = self._config.at("integrations", place, "connect") is True
             for flag, key in (("signed", "signing_key"), ("connect", "app_api_key")):
+                if key == "signing_key" and connected:
+                    continue  # nobody can see it before Sluice has made the webhook
                 there = self._config.at("credentials", schema, key) is not None
                 if self._config.at("integrations", place, flag) is True and not there:
                     command = self._config.command("credentials", schema, key)
@@ -524,15 +554,22 @@ class _Rules:
                 )
 
     def _senders_can_reach_the_receiver(self) -> None:
-        if self._config.at("platform") == "aws" or "publicUrl" in self._config.values:
+        config = self._config
+        connected = [place for place in self._places if config.at("integrations", place, "connect") is True]
+        if config.at("platform") == "aws" or not connected:
             return
-        connected = [place for place in self._places if self._config.at("integrations", place, "connect") is True]
-        if connected and not _is_loopback(urlsplit(self._customerio_api).hostname or ""):
-            self._config.wrong(
-                ("publicUrl",),
-                f"is missing, and {path(('integrations', connected[0]))} has `connect: true`: Customer.io "
-                "must reach the receiver, by a tunnel or a proxy with an https address",
-            )
+        if "customerioApi" in config.values and (
+            (api := config.sound("customerioApi")) is None or _is_loopback(urlsplit(api).hostname or "")
+        ):
+            return
+        needs = (
+            f"{path(('integrations', connected[0]))} has `connect: true`: Customer.io must reach the receiver, by a "
+        )
+        needs += "tunnel or a proxy with an https address"
+        if "publicUrl" not in config.values:
+            config.wrong(("publicUrl",), f"is missing, and {needs}")
+        elif (url := config.sound("publicUrl")) is not None and _is_loopback(urlsplit(url).hostname or ""):
+            config.wrong(("publicUrl",), f"is this machine's own, and {needs}")
 
     def _ports_differ(self) -> None:
         port, postgres_port = self._config.at("port"), self._config.at("postgresPort")

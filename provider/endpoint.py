@@ -8,6 +8,7 @@ import asyncio
 import time
 from typing import Any, ClassVar
 
+from components.customerio.signing import how_to_store_key
 from provider.resource import Context, Properties, Resource, ResourceError
 from receiver import control
 from receiver.registry import EndpointEntry, Registry
@@ -16,15 +17,31 @@ from receiver.token import fingerprint
 LIVE_PATIENCE_S = 15.0
 QUIET_S = 3.0
 DRAIN_S = 30
+LATELY_S = 7 * 24 * 3600  # Customer.io retries for so long
 
 
 class Endpoint(Resource):
-    """Inputs: schema, slot, hash, source, signed, signingKeys (secret). Outputs: the same, and state: "live"."""
+    """Inputs: schema, slot, hash, source, signed, signingKeys (secret), and for warnings alone: active (the sender is
+    given this slot's URL), connected (by Sluice, not by a person). Outputs: the same, and state: "live".
+    """
 
     token = "sluice:index:Endpoint"  # noqa: S105
     secrets: ClassVar = frozenset({"signingKeys"})
     replaces: ClassVar = frozenset({"schema", "slot", "hash"})
     outputs: ClassVar = frozenset({"state"})
+
+    async def remark(self, context: Context, state: Properties, inputs: Properties) -> None:
+        if _is_locked(inputs) and not _is_locked(state) and await _is_in_use(context, state):
+            raise ResourceError(
+                f"{inputs['schema']} receives events by its {inputs['slot']} URL, and its signing key is missing\n"
+                "With `signed: true` each would be refused until the key is known, so the URL stays as it is. "
+                f"{how_to_store_key(inputs['schema'], context.stack)}\nand run `up` again"
+            )
+        if state["hash"] != inputs["hash"] and state.get("active", inputs.get("active")):
+            if not inputs.get("connected"):
+                await context.say(_to_paste(inputs["schema"], inputs["slot"]), True)
+            elif not state.get("connected"):
+                await context.say(_to_connect_first(inputs["schema"]), True)
 
     async def create(self, context: Context, inputs: Properties) -> tuple[str, Properties]:
         outputs = await self.update(context, {}, inputs)
@@ -75,6 +92,39 @@ class Endpoint(Resource):
                 f"which had {recent} {deliveries} in its last minute" + ("" if quiet else " and is still in use"),
                 not quiet,
             )
+
+
+def _to_paste(schema: str, slot: str) -> str:
+    other = "secondary" if slot == "primary" else "primary"
+    return (
+        f"somebody must paste the new URL at the sender of {schema}\n"
+        f"This replaces the {slot} URL, which it posts to, and Sluice can't move it (`connect: false`). Until then the "
+        "old URL answers 401, and Customer.io waits an hour after that, with every later event held back behind the "
+        f"refused one. To do it without a gap, use both slots: declare the other one ({other}: 1), paste its URL "
+        f"(make url SLOT={other}), and bump {slot} afterwards. Or let Sluice move the sender: `connect: true`"
+    )
+
+
+def _to_connect_first(schema: str) -> str:
+    return (
+        f"{schema} is connected and given a new URL in one `up`: better connect first, and rotate in the next\n"
+        "A webhook that was made by hand is known by its URL alone. With another one it stays as it is, beside the new "
+        "webhook, and is refused (401) once the old URL has gone"
+    )
+
+
+def _is_locked(properties: Properties) -> bool:
+    """Whether no delivery can get in: it must be signed, and no key is known."""
+    return bool(properties.get("signed") and not properties.get("signingKeys"))
+
+
+async def _is_in_use(context: Context, state: Properties) -> bool:
+    """Whether a sender posts to it: as Sluice has told it to, or going by what came lately."""
+    if state.get("connected") and state.get("active"):
+        return True
+    answer = await _ask(context, state["hash"])
+    last_used = answer["last_used"] if answer else None
+    return last_used is not None and time.time() - last_used < LATELY_S
 
 
 def _put(context: Context, entry: EndpointEntry) -> None:

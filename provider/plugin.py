@@ -21,6 +21,8 @@ from pulumi.provider.experimental.provider import (
     DeleteRequest,
     DiffRequest,
     DiffResponse,
+    GetSchemaRequest,
+    GetSchemaResponse,
     PropertyDiff,
     PropertyDiffKind,
     Provider,
@@ -35,11 +37,13 @@ from provider.endpoint import Endpoint
 from provider.postgres_schema import PostgresSchema
 from provider.postgres_server import PostgresServer
 from provider.receiver_process import Receiver
+from provider.reporting_webhook import ReportingWebhook
 from provider.resource import Context, Properties, Resource, ResourceError
 from provider.serve import Say
 
 RESOURCES: dict[str, Resource] = {
-    resource.token: resource for resource in (PostgresServer(), Receiver(), PostgresSchema(), Endpoint())
+    resource.token: resource
+    for resource in (PostgresServer(), Receiver(), PostgresSchema(), Endpoint(), ReportingWebhook())
 }
 
 
@@ -50,6 +54,13 @@ class SluiceProvider(Provider):
         self._root = root
         self._say = say
         self._config: dict[str, str] = {}
+
+    async def get_schema(self, request: GetSchemaRequest) -> GetSchemaResponse:
+        # Only `pulumi import` asks, when it is done: for code to print, in which each secret would stand in clear.
+        raise ResourceError(
+            "nothing is wrong: the resource is imported, and there is no code to print for it, as Sluice's own program "
+            "declares it already (--generate-code=false doesn't ask for any)"
+        )
 
     async def configure(self, request: ConfigureRequest) -> ConfigureResponse:
         self._config = {key.removeprefix("sluice:config:"): value for key, value in request.variables.items()}
@@ -74,7 +85,10 @@ class SluiceProvider(Provider):
         for name in request.ignore_changes:
             new[name] = old.get(name)
         changes = differences(old, new, resource)
-        for name in await resource.drift(self._context(request.urn), old):
+        context = self._context(request.urn)
+        if changes:
+            await resource.remark(context, old, new)
+        for name in await resource.drift(context, old):
             changes[name] = PropertyDiff(PropertyDiffKind.UPDATE, input_diff=False)
         return DiffResponse(
             changes=bool(changes),
@@ -102,15 +116,19 @@ class SluiceProvider(Provider):
         return UpdateResponse(properties=_wire_map(outputs, resource.secrets))
 
     async def read(self, request: ReadRequest) -> ReadResponse:
-        resource = _resource(_type(request.urn))
+        resource, context = _resource(_type(request.urn)), self._context(request.urn)
         state = _plain_map(request.properties)
-        found = await resource.read(self._context(request.urn), state) if state else None
+        # An import knows the id alone.
+        found = await (resource.read(context, state) if state else resource.find(context, request.resource_id))
         if found is None:
             return ReadResponse(resource_id="", properties={}, inputs={})
+        outputs = _wire_map(found, resource.secrets)
+        # What was found becomes the inputs too: from them the engine takes the old values that a preview shows.
+        inputs = {name: value for name, value in outputs.items() if name in (request.inputs or found)}
         return ReadResponse(
-            resource_id=request.resource_id,
-            properties=_wire_map(found, resource.secrets),
-            inputs=request.inputs,
+            resource_id=resource.identity(found) or request.resource_id,
+            properties=outputs,
+            inputs={name: value for name, value in inputs.items() if name not in resource.outputs},
         )
 
     async def delete(self, request: DeleteRequest) -> None:
@@ -127,7 +145,7 @@ class SluiceProvider(Provider):
 
 
 def differences(old: Properties, new: Properties, resource: Resource) -> dict[str, PropertyDiff]:
-    """What an update would change, by path: one level into maps (`views.email_events`), whole lists."""
+    """What an update would change, by path: into maps (`views.email_events`) and sets (`events[3]`), whole lists."""
     found: dict[str, PropertyDiff] = {}
     replaces = resource.replaces
     for name in sorted({*old, *new} - resource.outputs):
@@ -136,6 +154,12 @@ def differences(old: Properties, new: Properties, resource: Resource) -> dict[st
             for key in sorted({*before, *after}):
                 if _differs(before.get(key), after.get(key)):
                     found[f"{name}.{key}"] = _change(before.get(key), after.get(key), name in replaces)
+        elif name in resource.sets and isinstance(before, list) and isinstance(after, list):
+            # By their places, as the engine looks the items up: in the old list what went, in the new one what came.
+            removed = {place: item for place, item in enumerate(before) if item not in after}
+            added = {place: item for place, item in enumerate(after) if item not in before}
+            for place in sorted({*removed, *added}):
+                found[f"{name}[{place}]"] = _change(removed.get(place), added.get(place), name in replaces)
         elif _differs(before, after):
             found[name] = _change(before, after, name in replaces)
     return found

@@ -47,6 +47,8 @@ class Resource:
     """Inputs whose change makes another resource, created before this one is deleted."""
     outputs: ClassVar[frozenset[str]] = frozenset()
     """Outputs that only exist once the resource does: unknown while a creation is previewed."""
+    sets: ClassVar[frozenset[str]] = frozenset()
+    """Inputs that are lists whose order means nothing: a change of one is named item by item."""
 
     async def check(self, context: Context, inputs: Properties) -> Properties:
         """The inputs completed with what the provider itself decides. Raises ResourceError for a mistake."""
@@ -55,6 +57,12 @@ class Resource:
     async def drift(self, context: Context, state: Properties) -> set[str]:
         """The outputs that aren't true any more, looked at on every `up`; not empty means an update."""
         return set()
+
+    async def remark(self, context: Context, state: Properties, inputs: Properties) -> None:
+        """Says what a person should know of the change from `state` to `inputs`, in a preview and on the `up`.
+
+        Inputs may be unknown. Raises ResourceError for a change that must not be made.
+        """
 
     async def create(self, context: Context, inputs: Properties) -> tuple[str, Properties]:
         """Makes it, also when an earlier, killed run made part of it. Returns (id, outputs)."""
@@ -67,6 +75,14 @@ class Resource:
     async def read(self, context: Context, state: Properties) -> Properties | None:
         """The outputs as they really are, or None when it is gone."""
         raise NotImplementedError
+
+    async def find(self, context: Context, resource_id: str) -> Properties:
+        """The outputs of one that `pulumi import` names by its id. Raises ResourceError when there is none."""
+        raise ResourceError(f"a {self.token} can't be imported: an `up` makes it, or takes up what is there")
+
+    def identity(self, found: Properties) -> str | None:
+        """The id of what `read` or `find` returned, where it may have become another one."""
+        return None
 
     async def delete(self, context: Context, state: Properties) -> None:
         """Ends it. Already gone is fine."""

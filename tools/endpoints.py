@@ -22,6 +22,8 @@ class Endpoint:
     slot: str
     active: bool
     version: int
+    webhook: str
+    """Who tells the sender where to post, and what is left to do for that: as `Integration.exported` has it."""
     url: str = field(repr=False)
 
     @property
@@ -49,6 +51,7 @@ def of(outputs: Mapping[str, Any]) -> list[Endpoint]:
             slot=slot,
             active=made.get("active") == slot,
             version=int(offered["version"]),
+            webhook=made.get("webhook", "by hand"),
             url=offered["url"],
         )
         for schema, made in (outputs.get("integrations") or {}).items()

@@ -17,6 +17,7 @@ from typing import Any
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
+from components.customerio.signing import waiting_for_key
 from provider import daemons, postgres
 from provider.resource import ResourceError
 from receiver import control
@@ -88,9 +89,12 @@ def up() -> int:
     code = stack.run("up", *_unasked(stack), "--suppress-outputs")
     if code == 0:
         made = endpoints.of(stack.outputs())
-        rows = [(e.name, e.source, e.schema, e.slot, e.fingerprint, e.host, _state(stack.home, e)) for e in made]
+        rows = [
+            (e.name, e.source, e.schema, e.slot, e.fingerprint, e.host, _state(stack.home, e), _webhook(e))
+            for e in made
+        ]
         print()
-        print(table(["integration", "source", "schema", "slot", "token", "endpoint", "state"], rows))
+        print(table(["integration", "source", "schema", "slot", "token", "endpoint", "state", "webhook"], rows))
     return code
 
 
@@ -166,19 +170,39 @@ def status() -> int:
         state = _state(stack.home, endpoint)
         counts = answer.get("schemas", {}).get(endpoint.schema, {}) if endpoint.schema not in shown else None
         shown.add(endpoint.schema)
-        rows.append((endpoint.name, endpoint.schema, endpoint.slot, endpoint.fingerprint, state, *_counts(counts)))
+        shown_first = (endpoint.name, endpoint.schema, endpoint.slot, endpoint.fingerprint, state, _webhook(endpoint))
+        rows.append((*shown_first, *_counts(counts)))
         if state != "live" and running["receiver"] == "running":
             problems.append(f"the {endpoint.slot} URL of {endpoint.name}: {state}; run make up{_of(stack)}")
-    head = ["integration", "schema", "slot", "token", "endpoint", "last event"]
+    head = ["integration", "schema", "slot", "token", "endpoint", "webhook", "last event"]
     print(table([*head, "accepted", "loaded", "rejected", "waiting"], rows))
-    for resource in resources:
-        if resource.get("delete"):
-            problems.append(
-                f"{resource['urn'].rsplit('::', 1)[-1]} was replaced but is not deleted yet: run make up{_of(stack)}"
-            )
+    problems += [waiting_for_key(e.schema, stack.name) for e in made if e.active and e.webhook.startswith("waiting")]
+    problems += [f"{pending}: run make up{_of(stack)}" for pending in _pending(resources)]
     for problem in problems:
         print(problem)
     return 1 if problems else 0
+
+
+def _webhook(endpoint: Endpoint) -> str:
+    return endpoint.webhook if endpoint.active else "-"  # the sender posts to the active slot
+
+
+def _pending(resources: list[dict[str, Any]]) -> list[str]:
+    """What an `up` that failed midway has replaced and not yet deleted, from the stack's state."""
+    pending = []
+    for resource in resources:
+        if not resource.get("delete"):
+            continue
+        name = resource["urn"].rsplit("::", 1)[-1]
+        if resource["type"] == "sluice:index:Endpoint":
+            inputs = resource["inputs"]
+            pending.append(
+                f"the old {inputs['slot']} URL of {inputs['schema']}, {inputs['hash'][:12]}, still works, since the "
+                "sender may not have been moved from it yet"
+            )
+        else:
+            pending.append(f"{name} was replaced but is not deleted yet")
+    return pending
 
 
 def _problems(running: dict[str, str], answer: dict[str, Any], stack: Stack) -> list[str]:

@@ -8,6 +8,7 @@ import argparse
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
 import tempfile
@@ -33,6 +34,7 @@ from bench.receiver.contenders import (
 from bench.receiver.prerequisites import PLACE, fastapi_python, go_program
 
 ATTEMPTS = 10
+QUIET_PATIENCE_S = 120
 
 
 @dataclass
@@ -151,8 +153,8 @@ def measure_alone(
 
 
 def wait_for_quiet(share: float) -> None:
-    """Returns when the machine is no busier than that, or after a minute."""
-    give_up = time.monotonic() + 60
+    """Returns when the machine is no busier than that, or after a while."""
+    give_up = time.monotonic() + QUIET_PATIENCE_S
     while psutil.cpu_percent(1) > 100 * share and time.monotonic() < give_up:
         pass
 
@@ -195,6 +197,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.quick:
         options.rounds, options.seconds, options.warmup, options.others = 1, 1, 0.3, 1
         options.sustained = min(options.sustained, 5)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))  # so that PostgreSQL and the servers are stopped
     try:
         run(options)
     except BenchError as error:
@@ -225,6 +228,7 @@ def run(options: argparse.Namespace) -> None:
             for connections in options.connections:
                 for contender in bench.contenders:
                     figures.append(measure_alone(bench, contender, connections, round, options))
+            print(report.tables(f"after round {round}", figures, None), file=sys.stderr, flush=True)
         sustained = None
         if options.sustained and "sluice" in wanted:
             sluice = contenders["sluice"]

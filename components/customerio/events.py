@@ -3,6 +3,10 @@
 Source: Customer.io App API, OpenAPI document of 2026-09-17 (docs.customer.io/files/journeys-app.json), the
 `events` enum of POST /v1/reporting_webhooks, in the vendor's order. The list grows: add names here as they
 appear there. It limits what may be declared, never what is received: the receiver takes any event.
+
+Where the vendor's pages disagree: `email_deferred`, `sms_dropped`, `slack_converted` and `webhook_converted` are here
+and have no documented payload; `customer_subscription_preferences_changed` arrives with the metric
+`cio_subscription_preferences_changed`; and DOCUMENTED_ONLY has payloads without being here.
 """
 
 EVENTS: tuple[str, ...] = tuple(
@@ -32,3 +36,6 @@ EVENTS: tuple[str, ...] = tuple(
     )
     for metric in metrics.split()
 )
+
+DOCUMENTED_ONLY: frozenset[str] = frozenset({"slack_undeliverable"})
+"""Events with a documented payload that the API has no name for: they can't be asked for."""

@@ -64,6 +64,8 @@ class LocalPlatform:
             slot=slot,
             token_hash=token.hash,
             source=integration.source,
+            active=slot == integration.active,
+            connected=integration.connect,
             signed=integration.signed,
             signing_keys=[key.get_secret_value() for key in self._settings.signing_keys(integration)],
             opts=ResourceOptions(parent=parent, depends_on=[schema, self._receiver]),

@@ -94,6 +94,8 @@ class Endpoint(pulumi.CustomResource):
         slot: Input[str],
         token_hash: Input[str],
         source: Input[str],
+        active: Input[bool],
+        connected: Input[bool],
         signed: Input[bool],
         signing_keys: Input[Sequence[str]],
         opts: ResourceOptions | None = None,
@@ -103,6 +105,8 @@ class Endpoint(pulumi.CustomResource):
             "slot": slot,
             "hash": token_hash,
             "source": source,
+            "active": active,
+            "connected": connected,
             "signed": signed,
             "signingKeys": Output.secret(signing_keys),
         }

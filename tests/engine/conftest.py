@@ -29,5 +29,7 @@ def stack() -> Iterator[Stack]:
             yield made
         finally:
             daemons.stop_all(made.home)
-            left = processes_of(made.root)
+            deadline = time.monotonic() + 10  # an engine's helpers take a moment to follow it
+            while (left := processes_of(made.root)) and time.monotonic() < deadline:
+                time.sleep(0.1)
         assert not left, left

@@ -206,9 +206,22 @@ def test_when_customerio_is_down_the_old_url_goes_on_working_and_the_next_up_fin
     assert (status.code, "connected" in status.text) == (0, True), status.text
 
 
+def test_a_leaked_url_can_be_revoked_while_customerio_is_down(world: World) -> None:
+    leaked = world.stack.url()
+    world.declare({**STITCH, "tokens": {"primary": 4}}, drain=0)
+    world.there.api.fail(status=503)
+    world.stack.up(*(f"--target=**stitch_customerio-{part}-primary" for part in ("token", "endpoint")))
+    assert post(leaked, event("by somebody else")) == 401
+    assert world.ours.endpoint == leaked
+    world.there.api.heal()
+    world.declare({**STITCH, "tokens": {"primary": 4}})
+    assert done(world.stack.up()) == [("update", "webhook")]
+    assert world.ours.endpoint == world.stack.url()
+
+
 @pytest.mark.parametrize("trouble", ["withdrawn key", "no scope", "daily quota"])
 def test_what_customerio_refuses_is_told_with_what_to_do(world: World, trouble: str) -> None:
-    world.declare({**STITCH, "tokens": {"primary": 3}, "withContent": True})
+    world.declare({**STITCH, "tokens": {"primary": 4}, "withContent": True})
     if trouble == "daily quota":
         world.there.api.daily_quota = True
         says = ["daily quota"]
@@ -224,7 +237,7 @@ def test_what_customerio_refuses_is_told_with_what_to_do(world: World, trouble: 
     finally:
         world.there.api.heal()
         world.store("app_api_key", world.keys[0])
-        world.declare({**STITCH, "tokens": {"primary": 3}})
+        world.declare({**STITCH, "tokens": {"primary": 4}})
     assert all(word in text for word in says), text
     assert not world.ours.with_content
     world.stack.up()
@@ -232,14 +245,14 @@ def test_what_customerio_refuses_is_told_with_what_to_do(world: World, trouble: 
 
 def test_a_rate_limit_is_waited_for(world: World) -> None:
     world.there.api.fail(1, 429, retry_after=1)
-    world.declare({**STITCH, "tokens": {"primary": 3}, "fullResolution": True})
+    world.declare({**STITCH, "tokens": {"primary": 4}, "fullResolution": True})
     world.stack.up()
     assert world.ours.full_resolution
 
 
 @pytest.mark.parametrize("command", ["preview", "up"])
 def test_what_is_in_use_cant_become_signed_before_its_key_is_known(world: World, command: str) -> None:
-    world.declare({**STITCH, "tokens": {"primary": 3}, "fullResolution": True, "signed": True})
+    world.declare({**STITCH, "tokens": {"primary": 4}, "fullResolution": True, "signed": True})
     text = world.fails(command)
     assert "pulumi config set --stack dev --secret --path 'sluice:credentials.stitch_customerio.signing_key'" in text
     assert not world.ours.disabled
@@ -251,7 +264,7 @@ def test_what_is_in_use_cant_become_signed_before_its_key_is_known(world: World,
 def test_with_its_key_it_becomes_signed_and_the_key_can_change_without_a_refusal(world: World) -> None:
     first = world.there.ui.signing_key(world.ours.id)
     world.store("signing_key", first)
-    signed = {**STITCH, "tokens": {"primary": 3}, "signed": True}
+    signed = {**STITCH, "tokens": {"primary": 4}, "signed": True}
     world.declare(signed)
     world.stack.up()
     assert post(world.stack.url(), event("unsigned")) == 401
@@ -271,7 +284,7 @@ def test_with_its_key_it_becomes_signed_and_the_key_can_change_without_a_refusal
         world.credentials["stitch_customerio"]["signing_key"],
         world.credentials["stitch_customerio"]["previous_signing_key"],
     )
-    world.declare({**STITCH, "tokens": {"primary": 3}})
+    world.declare({**STITCH, "tokens": {"primary": 4}})
     world.stack.up()
 
 
@@ -280,7 +293,7 @@ SIGNED = {**STITCH, "name": "Signed", "signed": True}
 
 def test_a_signed_webhook_without_its_key_is_made_disabled_and_enabled_once_it_is_stored(world: World) -> None:
     world.store("app_api_key", world.keys[0], "signed")
-    stitch = {**STITCH, "tokens": {"primary": 3}}
+    stitch = {**STITCH, "tokens": {"primary": 4}}
     world.declare(stitch, SIGNED)
     world.stack.up()
     (made,) = [webhook for webhook in world.there.webhooks.values() if webhook.name == "Signed"]
@@ -309,31 +322,31 @@ def test_a_signed_webhook_without_its_key_is_made_disabled_and_enabled_once_it_i
 
 def test_the_webhook_goes_with_its_integration(world: World) -> None:
     del world.credentials["signed"]
-    world.declare({**STITCH, "tokens": {"primary": 3}})
+    world.declare({**STITCH, "tokens": {"primary": 4}})
     steps = [step.name for step in world.stack.up()]
     assert steps.index("signed-webhook") < steps.index("signed-endpoint-primary")
     assert world.ours.name == "Stitch Customer.io"
 
 
 def test_connect_false_takes_the_webhook_away_and_bumping_then_warns_in_the_preview(world: World) -> None:
-    world.declare({**CUSTOMERIO, "tokens": {"primary": 3}})
+    world.declare({**CUSTOMERIO, "tokens": {"primary": 4}})
     world.stack.up()
     assert list(world.there.webhooks) == [world.others]
-    world.declare({**CUSTOMERIO, "tokens": {"primary": 4}})
+    world.declare({**CUSTOMERIO, "tokens": {"primary": 5}})
     world.stack.preview()
     shown = world.stack.said[-1]
     for word in ("warning", "paste the new URL", "waits an hour", "held back", "secondary: 1", "connect: true"):
         assert word in shown, word
-    world.declare({**CUSTOMERIO, "tokens": {"primary": 3, "secondary": 1}})
+    world.declare({**CUSTOMERIO, "tokens": {"primary": 4, "secondary": 1}})
     world.stack.up()
-    world.declare({**CUSTOMERIO, "tokens": {"primary": 3, "secondary": 2}})
+    world.declare({**CUSTOMERIO, "tokens": {"primary": 4, "secondary": 2}})
     world.stack.preview()
     assert "paste" not in world.stack.said[-1], "the sender doesn't post to that slot"
 
 
 def test_a_webhook_that_was_made_by_hand_is_taken_over_by_its_url(world: World) -> None:
     by_hand = world.there.ui.create("by hand", world.stack.url(), ["email_sent"])
-    world.declare({**STITCH, "tokens": {"primary": 3, "secondary": 1}})
+    world.declare({**STITCH, "tokens": {"primary": 4, "secondary": 1}})
     world.stack.up()
     assert world.ours.id == by_hand
     assert set(world.ours.events) == set(EVENTS)
@@ -341,22 +354,22 @@ def test_a_webhook_that_was_made_by_hand_is_taken_over_by_its_url(world: World) 
 
 
 def test_connecting_and_rotating_at_once_is_warned_of(world: World) -> None:
-    world.declare({**CUSTOMERIO, "tokens": {"primary": 3, "secondary": 1}})
+    world.declare({**CUSTOMERIO, "tokens": {"primary": 4, "secondary": 1}})
     world.stack.up()
-    world.declare({**STITCH, "tokens": {"primary": 4, "secondary": 1}})
+    world.declare({**STITCH, "tokens": {"primary": 5, "secondary": 1}})
     world.stack.preview()
-    assert "Connect first, rotate afterwards" in world.stack.said[-1]
+    assert "better connect first" in world.stack.said[-1]
 
 
 def test_an_existing_webhook_is_imported_and_moved_here(world: World) -> None:
     theirs = world.there.ui.create("feeds Stitch", "https://stitch.example.com/y", ["email_sent"])
-    world.declare({**CUSTOMERIO, "tokens": {"primary": 3, "secondary": 1}})
+    world.declare({**CUSTOMERIO, "tokens": {"primary": 4, "secondary": 1}})
     imported = world.stack.pulumi(
         "import", "sluice:index:ReportingWebhook", WEBHOOK, f"stitch_customerio/{theirs}", "--yes",
         "--generate-code=false",
     )  # fmt: skip
     assert imported.code == 0, imported.text
-    world.declare({**STITCH, "tokens": {"primary": 3, "secondary": 1}})
+    world.declare({**STITCH, "tokens": {"primary": 4, "secondary": 1}})
     planned = {(step.name, step.op) for step in world.stack.preview()}
     assert planned == {(WEBHOOK, "update"), ("stitch_customerio-endpoint-primary", "update"),
                        ("stitch_customerio-endpoint-secondary", "update")}  # fmt: skip

@@ -94,7 +94,7 @@ def test_the_callers_options_stay_with_the_component(engine: Engine) -> None:
         opts = ResourceOptions(
             protect=True, ignore_changes=["schema"], retain_on_delete=True, delete_before_replace=True
         )
-        Integration(stack.integrations[0], LocalPlatform(stack), opts)
+        Integration(stack.integrations[0], LocalPlatform(stack), opts=opts)
 
     build()
     assert engine.named("stitch_customerio").options.keys() >= {"protect", "ignoreChanges", "retainOnDelete"}

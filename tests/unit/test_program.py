@@ -10,6 +10,7 @@ from typing import Any
 import pulumi
 import pytest
 
+from components.customerio.events import EVENTS
 from receiver.token import digest, fingerprint, printed
 from tests.unit.recording import DSN, RECEIVER_URL, UNKNOWN, Engine, Made, Secret, run_program
 
@@ -93,6 +94,8 @@ class TestOneIntegration:
             "slot": "primary",
             "hash": digest(token("stitch_customerio-token-primary", 1)),
             "source": "customerio",
+            "active": True,
+            "connected": False,
             "signed": False,
             "signingKeys": Secret([]),
         }
@@ -114,6 +117,7 @@ class TestOneIntegration:
                     "events": ["all"],
                     "schema": "stitch_customerio",
                     "active": "primary",
+                    "webhook": "by hand",
                     "slots": {
                         "primary": {
                             "url": Secret(f"{RECEIVER_URL}/v1/stitch_customerio/{secret}"),
@@ -197,6 +201,103 @@ class TestSlots:
         old, new = (seen["stitch_customerio-endpoint-primary"].inputs for seen in (before, after))
         assert {key for key in old if old[key] != new[key]} == {"hash"}
         assert after["stitch_customerio-token-primary"].inputs["keepers"] == {"version": "2"}
+
+
+CONNECTED: dict[str, Any] = {**STITCH, "connect": True}
+APP_KEY = {"stitch_customerio": {"app_api_key": "app-key"}}
+
+
+def run_connected(integration: dict[str, Any] = CONNECTED, **config: Any) -> Engine:
+    given = {"credentials": APP_KEY, "publicUrl": "https://hooks.example.com", **config}
+    return run(integration, secret=("credentials",), **given)
+
+
+class TestConnected:
+    """`connect: true`: Sluice tells Customer.io where to post."""
+
+    def test_one_webhook_is_added_and_the_endpoint_knows_of_it(self) -> None:
+        alone, connected = by_name(run(STITCH, publicUrl="https://hooks.example.com")), by_name(run_connected())
+        assert connected.keys() - alone.keys() == {"stitch_customerio-webhook"}
+        changed = {name for name in alone if alone[name] != connected[name]}
+        assert changed == {"stitch_customerio-endpoint-primary"}
+        inputs = connected["stitch_customerio-endpoint-primary"].inputs
+        assert (inputs["active"], inputs["connected"]) == (True, True)
+
+    def test_the_webhook_sends_the_declared_events_to_the_active_slot(self) -> None:
+        made = run_connected().named("stitch_customerio-webhook")
+        assert made.kind == "sluice:index:ReportingWebhook"
+        assert made.parent == "stitch_customerio"
+        secret = token("stitch_customerio-token-primary", 1)
+        assert made.inputs == {
+            "schema": "stitch_customerio",
+            "name": "Stitch Customer.io",
+            "endpoint": Secret(f"https://hooks.example.com/v1/stitch_customerio/{secret}"),
+            "events": list(EVENTS),
+            "disabled": False,
+            "fullResolution": False,
+            "withContent": False,
+            "region": "us",
+            "appApiKey": Secret("app-key"),
+        }
+        assert sorted(made.secret_outputs) == ["appApiKey", "endpoint"]
+
+    def test_the_sender_is_moved_after_every_endpoint_is_live(self) -> None:
+        two = {**CONNECTED, "tokens": {"primary": 1, "secondary": 1}, "active": "secondary"}
+        engine = run_connected(two)
+        made = engine.named("stitch_customerio-webhook")
+        assert {"stitch_customerio-endpoint-primary", "stitch_customerio-endpoint-secondary"} <= {*made.depends_on}
+        assert token("stitch_customerio-token-secondary", 1) in made.inputs["endpoint"].value
+        active = {made.inputs["slot"]: made.inputs["active"] for made in engine.created("Endpoint")}
+        assert active == {"primary": False, "secondary": True}
+
+    def test_the_webhooks_fields_come_from_the_config(self) -> None:
+        declared = {
+            **CONNECTED,
+            "events": ["sms_replied", "email_sent"],
+            "region": "eu",
+            "fullResolution": True,
+            "withContent": True,
+        }
+        inputs = run_connected(declared, customerioApi="http://127.0.0.1:1/").named("stitch_customerio-webhook").inputs
+        assert inputs["events"] == ["email_sent", "sms_replied"]
+        assert (inputs["region"], inputs["fullResolution"], inputs["withContent"]) == ("eu", True, True)
+        assert inputs["apiUrl"] == "http://127.0.0.1:1"
+
+    def test_an_imported_webhook_is_taken_up_from_the_top_and_nothing_else_has_an_option(self) -> None:
+        options = {made.name: made.options for made in run_connected().made if made.options}
+        assert list(options) == ["stitch_customerio-webhook"]
+        (alias,) = options["stitch_customerio-webhook"]["aliases"]
+        assert alias["spec"] == {"noParent": True}
+
+    def test_signed_without_a_key_is_made_disabled_and_said_to_wait(self, said: list[str]) -> None:
+        engine = run_connected({**CONNECTED, "signed": True})
+        assert engine.named("stitch_customerio-webhook").inputs["disabled"] is True
+        endpoint = engine.named("stitch_customerio-endpoint-primary").inputs
+        assert (endpoint["signed"], endpoint["signingKeys"]) == (True, Secret([]))
+        (message,) = said
+        assert (
+            "pulumi config set --stack dev --secret --path 'sluice:credentials.stitch_customerio.signing_key'"
+            in message
+        )
+        assert "Reporting Webhooks" in message
+
+    def test_with_its_key_it_is_enabled_and_nothing_is_said(self, said: list[str]) -> None:
+        keys = {"stitch_customerio": {"app_api_key": "app-key", "signing_key": "new-key"}}
+        engine = run_connected({**CONNECTED, "signed": True}, credentials=keys)
+        assert engine.named("stitch_customerio-webhook").inputs["disabled"] is False
+        assert engine.named("stitch_customerio-endpoint-primary").inputs["signingKeys"] == Secret(["new-key"])
+        assert said == []
+
+    @pytest.mark.parametrize(("signed", "webhook"), [(False, "connected"), (True, "waiting for its signing key")])
+    def test_the_stack_says_what_is_left_to_do(self, said: list[str], signed: bool, webhook: str) -> None:
+        outputs = run_connected({**CONNECTED, "signed": signed}).stack_outputs
+        assert outputs["integrations"]["stitch_customerio"]["webhook"] == webhook
+
+    @pytest.fixture
+    def said(self, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+        messages: list[str] = []
+        monkeypatch.setattr(pulumi.log, "warn", lambda message, resource: messages.append(message))
+        return messages
 
 
 class TestSeveralIntegrations:

@@ -193,6 +193,16 @@ def test_a_mistake_of_the_stack(config: dict[str, Any], at: str, value: str, say
         ),
         ({"events": ["email_sent", "fax_*"]}, "events[1]", '"fax_*"', "matches none of the 72 events"),
         ({"events": ["all"]}, "events[0]", '"all"', "write `events: all`"),
+        ({"events": ["slack_undeliverable"]}, "events[0]", '"slack_undeliverable"', "has no such event to ask for"),
+        (
+            {"events": ["cio_subscription_preferences_changed"]},
+            "events[0]",
+            '"cio_subscription_preferences_changed"',
+            "did you mean `customer_subscription_preferences_changed`?",
+        ),
+        ({"region": "asia"}, "region", '"asia"', "must be `us` or `eu`"),
+        ({"fullResolution": 1}, "fullResolution", "1", "must be true or false"),
+        ({"withContent": "no"}, "withContent", '"no"', "must be true or false"),
         ({"events": [7]}, "events[0]", "7", "must be text"),
         ({"tokens": {}}, "tokens.primary", "", "is missing: start with `tokens: {primary: 1}`"),
         ({"tokens": {"secondary": 1}, "active": "secondary"}, "tokens.primary", "", "is missing"),
@@ -347,33 +357,90 @@ def test_the_search_for_leaks_finds_one() -> None:
 # What this version can't do yet
 
 
-def test_aws_and_connect_are_known_and_said_to_be_not_built_yet() -> None:
-    found = mistakes(
-        platform="aws",
-        integrations=[stitch(connect=True)],
-        credentials={"stitch_customerio": {"app_api_key": KEY}},
-    )
-    assert [mistake.path for mistake in found] == ["sluice:platform", "sluice:integrations[0].connect"]
-    assert all("not built yet" in mistake.problem for mistake in found)
+def test_aws_is_known_and_said_to_be_not_built_yet() -> None:
+    mistake = only(mistakes(platform="aws", integrations=[STITCH]))
+    assert mistake.path == "sluice:platform"
+    assert "not built yet" in mistake.problem
+
+
+# Connected
+
+
+CONNECTED = {
+    "integrations": [stitch(connect=True)],
+    "credentials": {"stitch_customerio": {"app_api_key": KEY}},
+    "publicUrl": "https://hooks.example.com",
+}
+
+
+def without(*keys: str) -> dict[str, Any]:
+    return {key: value for key, value in CONNECTED.items() if key not in keys}
 
 
 def test_connect_needs_an_api_key_and_an_address_that_customerio_can_reach() -> None:
-    paths = [mistake.path for mistake in mistakes(integrations=[stitch(connect=True)])]
-    assert paths == [
-        "sluice:integrations[0].connect",  # goes with the restriction
-        "sluice:credentials.stitch_customerio.app_api_key",
-        "sluice:publicUrl",
-    ]
+    key, url = mistakes(integrations=[stitch(connect=True)])
+    assert key.path == "sluice:credentials.stitch_customerio.app_api_key"
+    assert "pulumi config set --stack dev --secret --path 'sluice:credentials.stitch_customerio.app_api_key'" in str(
+        key
+    )
+    assert url.path == "sluice:publicUrl"
+    assert "Customer.io must reach the receiver" in url.problem
+    read(**CONNECTED)
 
 
-@pytest.mark.parametrize(
-    ("api", "needed"),
-    [("https://api-eu.customer.io", True), ("http://127.0.0.1:9999", False), ("http://localhost", False)],
-)
-def test_a_loopback_api_needs_no_public_url(api: str, needed: bool) -> None:
-    with pytest.raises(SettingsError) as caught:
-        parse({"integrations": [stitch(connect=True)]}, stack="dev", secret_keys=(), customerio_api=api)
-    assert ("sluice:publicUrl" in [mistake.path for mistake in caught.value.mistakes]) == needed
+def test_an_address_of_this_machine_is_none_that_customerio_can_reach() -> None:
+    mistake = only(mistakes(**{**CONNECTED, "publicUrl": "http://127.0.0.1:8787"}))
+    assert (mistake.path, mistake.value) == ("sluice:publicUrl", '"http://127.0.0.1:8787"')
+    assert "is this machine's own" in mistake.problem
+
+
+@pytest.mark.parametrize("api", ["http://127.0.0.1:9999", "http://localhost", "https://[::1]:1/"])
+def test_a_loopback_api_needs_no_public_url(api: str) -> None:
+    assert read(**without("publicUrl"), customerioApi=api).customerio_api == api.rstrip("/")
+
+
+@pytest.mark.parametrize("api", ["", "https://proxy.example.com"])
+def test_any_other_api_needs_one(api: str) -> None:
+    assert only(mistakes(**without("publicUrl"), customerioApi=api)).path == "sluice:publicUrl"
+
+
+@pytest.mark.parametrize("api", ["http://proxy.example.com", "api.customer.io", f"https://me:{KEY}@proxy.example.com"])
+def test_an_unusable_api_address_is_a_mistake(api: str) -> None:
+    mistake = only(mistakes(**without("publicUrl"), customerioApi=api))
+    assert mistake.path == "sluice:customerioApi"
+    assert KEY not in str(mistake)
+
+
+def test_signed_and_connected_may_wait_for_its_key_but_signed_alone_may_not() -> None:
+    settings = read(**{**CONNECTED, "integrations": [stitch(connect=True, signed=True)]})
+    connection = settings.connection(settings.integrations[0])
+    assert connection is not None
+    assert connection.waits_for_key
+    assert settings.signing_keys(settings.integrations[0]) == []
+    mistake = only(mistakes(**{**CONNECTED, "integrations": [stitch(signed=True)]}))
+    assert mistake.path == "sluice:credentials.stitch_customerio.signing_key"
+
+
+def test_a_connection_holds_the_key_without_showing_it() -> None:
+    settings = read(**CONNECTED)
+    connection = settings.connection(settings.integrations[0])
+    assert connection is not None
+    assert connection.app_api_key.get_secret_value() == KEY
+    assert KEY not in repr(connection)
+    assert not connection.waits_for_key
+
+
+def test_an_integration_that_isnt_connected_has_no_connection() -> None:
+    settings = read(integrations=[STITCH], credentials=CONNECTED["credentials"])
+    assert settings.connection(settings.integrations[0]) is None
+
+
+def test_a_service_accounts_token_is_no_app_api_key() -> None:
+    token = f"sa_live_{KEY}"
+    mistake = only(mistakes(**{**CONNECTED, "credentials": {"stitch_customerio": {"app_api_key": token}}}))
+    assert mistake.path == "sluice:credentials.stitch_customerio.app_api_key"
+    assert "an App API key is needed" in mistake.problem
+    assert KEY not in str(mistake)
 
 
 # All at once
