@@ -72,6 +72,7 @@ class Integration(pulumi.ComponentResource):
             full_resolution=settings.full_resolution,
             with_content=settings.with_content,
             region=settings.region,
+            signed=settings.signed,
             app_api_key=connection.app_api_key.get_secret_value(),
             api_url=connection.api_url,
             opts=opts,

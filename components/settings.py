@@ -248,9 +248,11 @@ class Settings(_Model):
             return None
         right = "must be of the form postgresql://user:password@host:port/database"
         try:
-            urlsplit(dsn.get_secret_value())  # its own error would show the password
+            address = urlsplit(dsn.get_secret_value()).netloc  # its own error would show the password
         except ValueError:
             raise ValueError(right) from None
+        if address.count("@") > 1:  # the driver would take the password's end for the host, and name it in its errors
+            raise ValueError(f"{right}; an @ in a user or password is written %40")
         if not re.fullmatch(r"postgres(ql)?://\S+", dsn.get_secret_value()):
             raise ValueError(right)
         return dsn

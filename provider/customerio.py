@@ -73,8 +73,8 @@ class _NotFound(Exception):
 class CustomerIO:
     """One workspace's App API; used by `async with`. Every method raises ResourceError.
 
-    region: us or eu. base_url: instead of the region's own. credential: the key's path in the stack's config, for
-    messages. pause: how to wait, in seconds.
+    region: us or eu. base_url: instead of the region's own. credential, stack: the key's path in the config of that
+    stack, for messages. pause: how to wait, in seconds.
     """
 
     def __init__(
@@ -83,12 +83,14 @@ class CustomerIO:
         *,
         region: str,
         credential: str,
+        stack: str,
         base_url: str | None = None,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._key = key
         self._region = region
         self._credential = credential
+        self._stack = stack
         self._base = (base_url or HOSTS[region]).rstrip("/")
         self._host = urlsplit(self._base).netloc
         self._pause = pause
@@ -225,7 +227,7 @@ class CustomerIO:
             raise _Fault(f"it answered {status}")
         if status == 404 and path != PATH:
             raise _NotFound
-        raise ResourceError(self._refusal(status, _details(text, self._secrets(webhook))))
+        raise ResourceError(self._refusal(status, _details(text, body, self._secrets(webhook))))
 
     def _secrets(self, webhook: Webhook | None) -> list[str]:
         endpoint = [] if webhook is None else [webhook.endpoint, webhook.endpoint.rsplit("/", 1)[-1]]
@@ -233,7 +235,7 @@ class CustomerIO:
 
     def _refusal(self, status: int, details: str) -> str:
         said = f" It says: {details}" if details else ""
-        store = f"pulumi config set --secret --path '{self._credential}'"
+        store = f"pulumi config set --stack {self._stack} --secret --path '{self._credential}'"
         if status == 401:
             other = "eu" if self._region == "us" else "us"
             return (
@@ -301,18 +303,29 @@ def _limit(retry_after: str | None) -> Exception:
     return _Limited(max(1, int(retry_after)))
 
 
-def _details(text: bytes, secrets: list[str]) -> str:
-    """What the errors of an answer say, `{"errors": [{"detail", "code"?, "source"?}]}`, with nothing secret in it."""
+def _details(text: bytes, sent: dict[str, Any] | None, secrets: list[str]) -> str:
+    """What an answer's errors say, `{"errors": [{"detail", "code"?, "source": {"pointer"}?}]}`, with nothing secret in
+    it; each with the value of `sent` that its pointer (RFC 6901, such as /events/1) names."""
     try:
         errors = json.loads(text)["errors"]
-        said = "; ".join(str(error["detail"]) for error in errors)
-    except (ValueError, KeyError, TypeError):
+        said = "; ".join(f"{_pointed_at(error, sent)}{error['detail']}" for error in errors)
+    except (ValueError, KeyError, TypeError, AttributeError):
         return ""
     for secret in secrets:
         said = said.replace(secret, "[secret]")
     said = re.sub(rf"{TOKEN_PREFIX}\w+", "[secret]", said)
     said = " ".join(said.split())
     return said if len(said) <= 300 else said[:299] + "…"
+
+
+def _pointed_at(error: dict[str, Any], sent: Any) -> str:
+    pointer = str((error.get("source") or {}).get("pointer") or "")
+    try:
+        for step in pointer.removeprefix("/").split("/"):
+            sent = sent[int(step)] if isinstance(sent, list) else sent[step]
+    except (KeyError, IndexError, ValueError, TypeError):
+        return f"{pointer}: " if pointer else ""
+    return f"{pointer} ({sent}): " if isinstance(sent, str) else f"{pointer}: "
 
 
 def _reason(error: Exception) -> str:

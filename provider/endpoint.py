@@ -16,6 +16,7 @@ from receiver.token import fingerprint
 
 LIVE_PATIENCE_S = 15.0
 QUIET_S = 3.0
+UNDER_WAY_S = 4.0  # how long a delivery may be under way: Customer.io's timeout
 DRAIN_S = 30
 LATELY_S = 7 * 24 * 3600  # Customer.io retries for so long
 
@@ -82,7 +83,9 @@ class Endpoint(Resource):
         # From the config, not from the inputs: those of a replaced endpoint are the last `up`'s, and who finds a token
         # leaked sets `drain: 0` and bumps its number in one go.
         drain = int(context.config.get("drain", DRAIN_S))
-        recent, quiet = await _drain(context, state["hash"], drain)
+        # Its webhook was moved in this very `up`, or removed: what had left by then may still arrive.
+        under_way = UNDER_WAY_S if state.get("connected") and state.get("active") else 0.0
+        recent, quiet = await _drain(context, state["hash"], drain, under_way)
         await asyncio.to_thread(_remove, context, state["hash"])
         await _wait_until(context, state["hash"], live=False)
         if recent:
@@ -100,8 +103,9 @@ def _to_paste(schema: str, slot: str) -> str:
         f"somebody must paste the new URL at the sender of {schema}\n"
         f"This replaces the {slot} URL, which it posts to, and Sluice can't move it (`connect: false`). Until then the "
         "old URL answers 401, and Customer.io waits an hour after that, with every later event held back behind the "
-        f"refused one. To do it without a gap, use both slots: declare the other one ({other}: 1), paste its URL "
-        f"(make url SLOT={other}), and bump {slot} afterwards. Or let Sluice move the sender: `connect: true`"
+        f"refused one. To do it without a gap, use both slots: declare the other one ({other}: 1) and run `up`, paste "
+        f"its URL (make url SLOT={other}), say `active: {other}` and run `up`, and bump {slot} after that. Or let "
+        "Sluice move the sender: `connect: true`"
     )
 
 
@@ -133,8 +137,8 @@ def _put(context: Context, entry: EndpointEntry) -> None:
 
 
 def _get(context: Context, token_hash: str) -> EndpointEntry | None:
-    with Registry(context.home / "registry.db") as registry:
-        return registry.get_endpoint(token_hash)
+    with Registry.present(context.home / "registry.db") as registry:
+        return registry.get_endpoint(token_hash) if registry else None
 
 
 def _remove(context: Context, token_hash: str) -> None:
@@ -168,19 +172,21 @@ async def _wait_until(context: Context, token_hash: str, *, live: bool) -> None:
     )
 
 
-async def _drain(context: Context, token_hash: str, longest_s: int) -> tuple[int, bool]:
-    """Waits until the URL has been quiet for QUIET_S, at most `longest_s`; 0 doesn't wait (a leaked token).
+async def _drain(context: Context, token_hash: str, longest_s: int, shortest_s: float) -> tuple[int, bool]:
+    """Waits until the URL has been quiet for QUIET_S, from `shortest_s` to `longest_s` seconds; a longest of 0 doesn't
+    wait at all (a leaked token).
 
     It never refuses: whoever holds a leaked URL could otherwise keep it alive.
     Returns the deliveries of its last minute, and whether it was quiet.
     """
-    deadline = time.monotonic() + longest_s
+    began = time.monotonic()
     while True:
+        waited = time.monotonic() - began
         answer = await _ask(context, token_hash)
         if answer is None:  # the receiver is down, and so is the URL
             return 0, True
         last_used = answer["last_used"]
         quiet = last_used is None or time.time() - last_used >= QUIET_S
-        if quiet or time.monotonic() >= deadline:
+        if (quiet and waited >= shortest_s) or waited >= longest_s:
             return int(answer["recent"]), quiet
         await asyncio.sleep(0.2)

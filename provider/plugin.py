@@ -110,8 +110,8 @@ class SluiceProvider(Provider):
         resource = _resource(_type(request.urn))
         state, inputs = _plain_map(request.olds), _plain_map(request.news)
         if request.preview:
-            kept = {name: state.get(name) for name in resource.outputs}
-            return UpdateResponse(properties=_wire_map({**inputs, **kept}, resource.secrets))
+            foreseen = {**inputs, **resource.foresee(state, inputs)}
+            return UpdateResponse(properties=_wire_map(foreseen, resource.secrets))
         outputs = await resource.update(self._context(request.urn), state, inputs)
         return UpdateResponse(properties=_wire_map(outputs, resource.secrets))
 

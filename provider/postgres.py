@@ -17,7 +17,7 @@ import socket
 import stat
 import subprocess
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import psutil
@@ -68,16 +68,26 @@ class Server:
         return Path(self.folder) / "server.log"
 
 
+def forget_psqls_settings() -> None:
+    """A DSN says all of how to connect; those in a person's shell (PGSSLMODE, PGHOSTADDR, …) are for another server.
+    What this process starts, the loader too, goes without them as well."""
+    for name in [name for name in os.environ if name.startswith("PG")]:
+        del os.environ[name]
+
+
 def recorded(home: Path) -> Server | None:
     """The server that belongs to the stack's folder, running or not."""
     try:
-        return Server(**json.loads((home / "postgres.json").read_text()))
+        server = Server(**json.loads((home / "postgres.json").read_text()))
     except FileNotFoundError:
         return None
+    return replace(server, folder=str(home / server.folder))  # it is noted relative to home where it lies in there
 
 
 def answers(server: Server) -> bool:
-    """Whether this very server (nobody else knows the password) takes connections."""
+    """Whether this very server takes connections."""
+    if _postmaster(server) is None:  # another one, whose folder was copied, may have the same port and password
+        return False
     try:
         psycopg.connect(server.dsn, dbname="postgres", connect_timeout=3).close()
         return True
@@ -94,28 +104,53 @@ def ensure(home: Path, port: int) -> Server:
     home.mkdir(parents=True, exist_ok=True)
     home.chmod(0o711 if account else 0o700)
     server = recorded(home)
+    name = account.pw_name if account else None
     if server is None:
-        server = Server(port, secrets.token_hex(24), str(_place(home, account)), account.pw_name if account else None)
-        _record(home, server)
-    if account:
-        server = Server(server.port, server.password, server.folder, account.pw_name)
+        server = Server(port, "", str(_place(home, account)), name)
+    elif not Path(server.folder).is_relative_to(home) and Path(server.folder) != _roots_place(home):
+        raise ResourceError(
+            f"{home} was copied or moved from another folder, whose PostgreSQL lies in {server.folder}: remove "
+            f"{home / 'postgres.json'} to begin with an empty one, or move that folder to {_roots_place(home)} and put "
+            "that path into the file"
+        )
+    server = replace(server, account=name or server.account)
     folder = Path(server.folder)
     folder.mkdir(parents=True, exist_ok=True)
     _give(folder, account)
     binaries = _binaries(account)
     if not server.data.exists():
+        # Data made anew is another warehouse: with another password, and so another DSN, whatever was made in the old
+        # one is made again in the same `up`.
+        server = replace(server, password=secrets.token_hex(24))
+        _record(home, server)
         _initialise(server, binaries)
     _refuse_other_version(server)
-    if answers(server):
-        if port in (0, server.port):
-            _create_database(server)
-            return server
+    if port in (0, server.port) and _comes_to_answer(server):
+        _create_database(server)
+        return server
+    if _postmaster(server) is not None:
+        _choose_port(port, server)  # before the one that runs is stopped: raises where it is taken
         stop(home)
-    server = Server(_choose_port(port, server), server.password, server.folder, server.account)
+    server = replace(server, port=_choose_port(port, server))
     _record(home, server)
     _start(server, binaries)
     _create_database(server)
     return server
+
+
+def _comes_to_answer(server: Server) -> bool:
+    """Waits for one that runs: it may be recovering from a crash, or be busy. False when none runs."""
+    deadline = time.monotonic() + START_PATIENCE_S
+    while not answers(server):
+        if _postmaster(server) is None:
+            return False
+        if time.monotonic() > deadline:
+            raise ResourceError(
+                f"PostgreSQL runs, and doesn't answer on port {server.port} (its log is {server.log}): if it is hung, "
+                "end it with make stop, and run make up"
+            )
+        time.sleep(0.2)
+    return True
 
 
 def stop(home: Path) -> bool:
@@ -132,20 +167,24 @@ def stop(home: Path) -> bool:
 def remove(home: Path) -> None:
     """Removes the stopped server's files. Only for one of which `is_empty` was true."""
     server = recorded(home)
-    if server is not None:
+    if server is not None and _postmaster(server) is None:
         shutil.rmtree(server.folder)
         (home / "postgres.json").unlink()
 
 
 def is_empty(server: Server) -> bool:
-    """Whether the database holds no schema and no table besides PostgreSQL's own."""
+    """Whether the server holds no database, no schema and no table besides PostgreSQL's and Sluice's own."""
     with psycopg.connect(server.dsn, connect_timeout=5) as connection:
-        row = connection.execute(
+        others = connection.execute(
+            "SELECT count(*) FROM pg_database WHERE datname NOT IN ('postgres', 'template0', 'template1', %s)",
+            [DATABASE],
+        ).fetchone()
+        objects = connection.execute(
             "SELECT count(*) FROM pg_namespace n LEFT JOIN pg_class c ON c.relnamespace = n.oid"
             r" WHERE n.nspname NOT LIKE 'pg\_%' AND n.nspname <> 'information_schema'"
             " AND (n.nspname <> 'public' OR c.oid IS NOT NULL)"
         ).fetchone()
-    return row == (0,)
+    return (others, objects) == ((0,), (0,))
 
 
 def version() -> str:
@@ -205,6 +244,10 @@ def _place(home: Path, account: pwd.struct_passwd | None) -> Path:
     inside = home / "postgres"
     if account is None or _reaches(account, inside):
         return inside
+    return _roots_place(home)
+
+
+def _roots_place(home: Path) -> Path:
     return ROOTS_PLACE / hashlib.sha256(os.fsencode(home)).hexdigest()[:12]
 
 
@@ -222,8 +265,12 @@ def _binaries(account: pwd.struct_passwd | None) -> Path:
         for part in (wheel, package.with_name(f"{package.name}.libs"), package / ".dylibs"):
             if part.exists():
                 shutil.copytree(part, partial / part.relative_to(package.parent), symlinks=True)
-        for folder in (ROOTS_PLACE, partial):
-            folder.chmod(0o755)
+        ROOTS_PLACE.chmod(0o755)
+        for part in (partial, *partial.rglob("*")):  # whatever the umask was when the wheel was installed
+            if not part.is_symlink():
+                owners = part.stat().st_mode & 0o700
+                others = owners & 0o500  # to read, enter and run, not to write
+                part.chmod(owners | others >> 3 | others >> 6)
         try:
             partial.rename(copy)
         except OSError:  # another run of ours was quicker
@@ -244,7 +291,9 @@ def _record(home: Path, server: Server) -> None:
         return
     partial = home / "postgres.json.new"
     partial.touch(mode=0o600)
-    partial.write_text(json.dumps(asdict(server)))
+    folder = Path(server.folder)
+    noted = str(folder.relative_to(home)) if folder.is_relative_to(home) else server.folder  # home may be moved
+    partial.write_text(json.dumps(asdict(replace(server, folder=noted))))
     partial.rename(home / "postgres.json")
 
 
@@ -304,8 +353,10 @@ def _postmaster(server: Server) -> psutil.Process | None:
     try:
         lines = (server.data / "postmaster.pid").read_text().splitlines()
         process = psutil.Process(int(lines[0]))
-        # Line 3 is the start time in whole seconds. The pid alone may be another program's after a reboot.
+        # Line 2 is the data folder, line 3 the start time in whole seconds. The pid alone may be another program's
+        # after a reboot, and the whole file another server's, in a copied folder.
         same = abs(process.create_time() - int(lines[2])) < 10 and "postgres" in process.name()
+        same = same and os.path.realpath(lines[1]) == os.path.realpath(server.data)
         return process if same and process.status() != psutil.STATUS_ZOMBIE else None
     except (FileNotFoundError, IndexError, ValueError, psutil.NoSuchProcess):
         return None
@@ -321,7 +372,9 @@ def _forget_dead_postmaster(server: Server) -> None:
     if not pid_file.exists() or _postmaster(server) is not None:
         return
     deadline = time.monotonic() + 10
-    while time.monotonic() < deadline and any(_works_in(process, server.data) for process in psutil.process_iter()):
+    while any(_works_in(process, server.data) for process in psutil.process_iter()):
+        if time.monotonic() > deadline:
+            return  # PostgreSQL then says itself that the file is in its way
         time.sleep(0.05)
     lines = pid_file.read_text().splitlines()
     if lines and lines[0].strip().isdigit() and psutil.pid_exists(int(lines[0])):

@@ -8,6 +8,7 @@ keeps the data unless the stack said `destroyData` in an earlier `up`.
 import asyncio
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -52,13 +53,14 @@ class PostgresSchema(Resource):
     """Inputs: name, displayName, source, loading, adopt, destroyData, dsn (secret), and by check: missing, views.
 
     views: {name: digest of its definition}, so that a preview names the views that change and a refresh those that are
-    gone. missing: the tables and indexes that aren't there, none when all is well. Outputs: the same, and adopted.
+    gone. missing: the tables and indexes that aren't there, none when all is well. Outputs: the same, adopted, and
+    registered: whether receiver and loader know of it.
     """
 
     token = "sluice:index:PostgresSchema"  # noqa: S105
     secrets: ClassVar = frozenset({"dsn"})
     replaces: ClassVar = frozenset({"name"})
-    outputs: ClassVar = frozenset({"adopted"})
+    outputs: ClassVar = frozenset({"adopted", "registered"})
 
     async def check(self, context: Context, inputs: Properties) -> Properties:
         return {
@@ -73,10 +75,15 @@ class PostgresSchema(Resource):
     async def update(self, context: Context, state: Properties, inputs: Properties) -> Properties:
         adopted = await asyncio.to_thread(_make, context, inputs)
         await asyncio.to_thread(_register, context, inputs)
-        return {**inputs, "adopted": adopted}
+        return {**inputs, "adopted": adopted, "registered": True}
+
+    async def drift(self, context: Context, state: Properties) -> set[str]:
+        # The registry alone: it costs nothing to look there, and `up` must work while the warehouse is down.
+        return set() if await asyncio.to_thread(_is_registered, context, state) else {"registered"}
 
     async def read(self, context: Context, state: Properties) -> Properties | None:
-        return await asyncio.to_thread(_look, state)
+        found = await asyncio.to_thread(_look, state)
+        return found and {**found, "registered": await asyncio.to_thread(_is_registered, context, state)}
 
     async def delete(self, context: Context, state: Properties) -> None:
         """Loads what still waits in the spool, then lets go of the schema: kept, or dropped with `destroyData`."""
@@ -91,10 +98,18 @@ class PostgresSchema(Resource):
             await context.say(f"schema {name} and its rows stay in the warehouse", False)
 
 
+def _entry(inputs: Properties) -> SchemaEntry:
+    return SchemaEntry(inputs["name"], inputs["displayName"], inputs["source"], inputs["loading"])
+
+
 def _register(context: Context, inputs: Properties) -> None:
-    entry = SchemaEntry(inputs["name"], inputs["displayName"], inputs["source"], inputs["loading"])
     with Registry(context.home / "registry.db") as registry:
-        registry.put_schema(entry)
+        registry.put_schema(_entry(inputs))
+
+
+def _is_registered(context: Context, state: Properties) -> bool:
+    with Registry.present(context.home / "registry.db") as registry:
+        return registry is not None and registry.get_schema(state["name"]) == _entry(state)
 
 
 def _unregister(context: Context, name: str) -> None:
@@ -126,6 +141,12 @@ def _make(context: Context, inputs: Properties) -> bool:
             _make_views(connection, inputs)
         except warehouse.LoadingError as error:
             raise ResourceError(str(error)) from None
+        except psycopg.errors.DependentObjectsStillExist as error:
+            raise ResourceError(
+                f"the views of schema {name} can't be made anew, since objects of yours are built on them "
+                f"({'; '.join((error.diag.message_detail or '').splitlines())}): drop those, run `up`, and create them "
+                "again. Nothing was changed"
+            ) from None
         except psycopg.Error as error:
             detail = error.diag.message_primary or type(error).__name__
             raise ResourceError(f"schema {name} can't be made: {detail}") from None
@@ -158,13 +179,47 @@ def _claim(connection: psycopg.Connection[Any], context: Context, inputs: Proper
 
 
 def _make_views(connection: psycopg.Connection[Any], inputs: Properties) -> None:
-    """Makes the views anew when one isn't as its digest says; views hold no data."""
+    """Makes each view that isn't as its digest says; views hold no data.
+
+    Replaced in place where that can be, so that what people built on them and granted stays. Where columns were taken
+    away or changed it can't: then all are made anew, with the grants that they had.
+    """
     schema, wanted = inputs["name"], views.views(inputs["source"], inputs["loading"])
     found = _present_views(connection, schema)
-    if all(found.get(name) == view.digest for name, view in wanted.items()):
-        return
-    for name in reversed(wanted):  # the later ones are built on the first
-        connection.execute(sql.SQL("DROP VIEW IF EXISTS {}").format(sql.Identifier(schema, name)))
+    outdated = {name: view for name, view in wanted.items() if found.get(name) != view.digest}
+    try:
+        with connection.transaction():
+            _create_views(connection, schema, outdated)
+    except psycopg.errors.InvalidTableDefinition:
+        grants = _view_grants(connection, schema, [*wanted])
+        for name in reversed(wanted):  # the later ones are built on the first
+            connection.execute(sql.SQL("DROP VIEW IF EXISTS {}").format(sql.Identifier(schema, name)))
+        _create_views(connection, schema, wanted)
+        for grant in grants:
+            connection.execute(grant)
+
+
+def _view_grants(connection: psycopg.Connection[Any], schema: str, names: list[str]) -> list[sql.Composed]:
+    """The statements that give others the rights again which they have on those views."""
+    rows = connection.execute(
+        "SELECT c.relname, a.privilege_type, r.rolname, a.is_grantable FROM pg_class c"
+        " JOIN pg_namespace n ON n.oid = c.relnamespace CROSS JOIN aclexplode(c.relacl) a"
+        " LEFT JOIN pg_roles r ON r.oid = a.grantee"  # none: PUBLIC
+        " WHERE n.nspname = %s AND c.relname = ANY (%s) AND a.grantee <> c.relowner",
+        [schema, names],
+    ).fetchall()
+    return [
+        sql.SQL("GRANT {} ON {} TO {}{}").format(
+            sql.SQL(privilege),
+            sql.Identifier(schema, view),
+            sql.SQL("PUBLIC") if role is None else sql.Identifier(role),
+            sql.SQL(" WITH GRANT OPTION" if grantable else ""),
+        )
+        for view, privilege, role, grantable in rows
+    ]
+
+
+def _create_views(connection: psycopg.Connection[Any], schema: str, wanted: Mapping[str, views.View]) -> None:
     for name, view in wanted.items():
         connection.execute(view.statement(schema))
         identifier = sql.Identifier(schema, name)

@@ -3,6 +3,8 @@
 import asyncio
 from typing import ClassVar
 
+from pulumi.runtime.rpc import UNKNOWN
+
 from provider import postgres
 from provider.resource import Context, Properties, Resource
 
@@ -23,8 +25,15 @@ class PostgresServer(Resource):
         return "postgres", await self.update(context, {}, inputs)
 
     async def update(self, context: Context, state: Properties, inputs: Properties) -> Properties:
+        before = postgres.recorded(context.home)
         server = await asyncio.to_thread(postgres.ensure, context.home, inputs.get("port", 0))
+        if state and before and before.password != server.password:
+            await context.say(f"the data in {server.data} was gone: an empty warehouse was made in its place", True)
         return {**inputs, "dsn": server.dsn, "version": postgres.version(), "running": True}
+
+    def foresee(self, state: Properties, inputs: Properties) -> Properties:
+        kept = super().foresee(state, inputs)
+        return kept if inputs.get("port") == state.get("port") else {**kept, "dsn": UNKNOWN}
 
     async def read(self, context: Context, state: Properties) -> Properties | None:
         server = postgres.recorded(context.home)

@@ -3,7 +3,9 @@
 A process is known by its pid and its start time together, since after a reboot a pid alone may be somebody else's.
 """
 
+import contextlib
 import subprocess
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import psutil
 
 # psutil works a start time out from the boot time, which moves a little whenever the clock is set.
 START_TIME_TOLERANCE_S = 5.0
+KILL_PATIENCE_S = 5.0
 
 
 def find(pid: int, start_time: float) -> psutil.Process | None:
@@ -18,7 +21,7 @@ def find(pid: int, start_time: float) -> psutil.Process | None:
     try:
         process = psutil.Process(pid)
         same = abs(process.create_time() - start_time) < START_TIME_TOLERANCE_S
-        return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+        return process if same and not _has_ended(process) else None
     except psutil.NoSuchProcess:
         return None
 
@@ -40,11 +43,24 @@ def spawn(command: list[str], *, log: Path, cwd: Path, environment: Mapping[str,
 
 def end(process: psutil.Process, *, patience_s: float) -> None:
     """Asks the process to end (SIGTERM), and ends it (SIGKILL) when it hasn't within `patience_s`."""
-    try:
+    with contextlib.suppress(psutil.NoSuchProcess):
         process.terminate()
-        process.wait(patience_s)
-    except psutil.TimeoutExpired:
-        process.kill()
-        process.wait(5)
+        if not _ends_within(process, patience_s):
+            process.kill()
+            _ends_within(process, KILL_PATIENCE_S)
+
+
+def _ends_within(process: psutil.Process, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while not _has_ended(process):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def _has_ended(process: psutil.Process) -> bool:
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE  # which nobody has waited for yet
     except psutil.NoSuchProcess:
-        pass
+        return True

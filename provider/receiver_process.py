@@ -7,15 +7,12 @@ process takes the listening socket over from the old one, so that no connection 
 import asyncio
 import json
 import os
-import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
-
-import psutil
 
 from provider import processes
 from provider.resource import Context, Properties, Resource, ResourceError
@@ -87,35 +84,20 @@ def loading(home: Path) -> Iterator[None]:
 
 
 def _environment() -> dict[str, str]:
-    """Ours without what only the engine needs: its passphrase must not live on in a daemon."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PULUMI_")}
+    """Ours without what only the engine needs: its passphrase must not live on in a daemon, nor a password for psql."""
+    others = ("PULUMI_", "SLUICE_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(others)}
     return {**kept, "PYTHONPATH": str(ROOT)}
 
 
 def stop(home: Path) -> bool:
     """Stops the receiver and its loader; what is in flight is answered first. False when it wasn't running."""
-    running = answers(home)
-    if running is None:
+    facts = answers(home) or recorded(home)  # as recorded where it hangs, or where its socket was cleaned away
+    process = facts and processes.find(facts["pid"], facts["start_time"])
+    if not process:
         return False
-    pid = running["pid"]
-    try:
-        control.ask_sync(home, "stop")
-    except control.ReceiverDown:
-        os.kill(pid, signal.SIGTERM)
-    deadline = time.monotonic() + STOP_PATIENCE_S
-    while time.monotonic() < deadline:
-        if not _exists(pid):
-            return True
-        time.sleep(0.05)
-    os.kill(pid, signal.SIGKILL)
+    processes.end(process, patience_s=STOP_PATIENCE_S)
     return True
-
-
-def _exists(pid: int) -> bool:
-    try:
-        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
 
 
 class Receiver(Resource):
@@ -135,7 +117,9 @@ class Receiver(Resource):
     async def drift(self, context: Context, state: Properties) -> set[str]:
         running = await asyncio.to_thread(answers, context.home)
         alive = running is not None and running["port"] == state.get("port")
-        return set() if alive else {"running"}
+        configured = await asyncio.to_thread(_configured, context.home)
+        lost = {name for name in configured if configured[name] != state.get(name)}
+        return lost if alive else {*lost, "running"}
 
     async def create(self, context: Context, inputs: Properties) -> tuple[str, Properties]:
         return "receiver", await self.update(context, {}, inputs)
@@ -145,20 +129,37 @@ class Receiver(Resource):
         await asyncio.to_thread(_run, context.home, inputs)
         return {**inputs, "url": _url(inputs), "running": True}
 
+    def foresee(self, state: Properties, inputs: Properties) -> Properties:
+        return {"url": _url(inputs), "running": True}
+
     async def read(self, context: Context, state: Properties) -> Properties | None:
         running = await asyncio.to_thread(answers, context.home)
-        return {**state, "running": running is not None}
+        return {**state, **await asyncio.to_thread(_configured, context.home), "running": running is not None}
 
     async def delete(self, context: Context, state: Properties) -> None:
         await asyncio.to_thread(stop, context.home)
 
 
+_SETTINGS: dict[str, tuple[str, Callable[[str], Any]]] = {
+    "warehouseDsn": ("warehouse_dsn", str),
+    "spoolMaxBytes": ("spool_max_bytes", int),
+    "keepFreeBytes": ("keep_free_bytes", int),
+}
+"""What the registry holds of the inputs: its name there, and how it is read back."""
+
+
 def _configure(home: Path, inputs: Properties) -> None:
     home.mkdir(parents=True, exist_ok=True)
     with Registry(home / "registry.db") as registry:
-        registry.set_setting("warehouse_dsn", inputs["warehouseDsn"])
-        registry.set_setting("spool_max_bytes", str(inputs["spoolMaxBytes"]))
-        registry.set_setting("keep_free_bytes", str(inputs["keepFreeBytes"]))
+        for name, (setting, _) in _SETTINGS.items():
+            registry.set_setting(setting, str(inputs[name]))
+
+
+def _configured(home: Path) -> Properties:
+    """The inputs that the registry holds, as it has them; None for one that is gone."""
+    with Registry.present(home / "registry.db") as registry:
+        found = registry.settings() if registry else {}
+    return {name: value(found[key]) if key in found else None for name, (key, value) in _SETTINGS.items()}
 
 
 def _run(home: Path, inputs: Properties) -> None:
@@ -168,9 +169,7 @@ def _run(home: Path, inputs: Properties) -> None:
     if running is not None and running["port"] == port and running["code"] == inputs["code"]:
         control.ask_sync(home, "reload")
         return
-    if running is not None and running["port"] != port:
-        stop(home)  # another port is another socket: there is nothing to hand over
-    start(home, host, port)
+    start(home, host, port)  # on another port too: the old one goes only when the new one has it
 
 
 def _url(inputs: Properties) -> str:

@@ -10,18 +10,20 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from components import naming
+from components.customerio.signing import new_webhook_has_its_own_key
 from provider.customerio import CustomerIO, Registered, Webhook
 from provider.resource import Context, Properties, Resource, ResourceError
 
 
 class ReportingWebhook(Resource):
     """Inputs: schema, name, endpoint (secret), events, disabled, fullResolution, withContent, region, apiUrl (only
-    where it isn't the region's own), appApiKey (secret). Outputs: the same, and webhookId. Id: <schema>/<webhookId>.
+    where it isn't the region's own), appApiKey (secret), and for a warning alone: signed (deliveries are checked with a
+    stored key). Outputs: the same, and webhookId. Id: <schema>/<webhookId>.
     """
 
     token = "sluice:index:ReportingWebhook"  # noqa: S105
     secrets: ClassVar = frozenset({"endpoint", "appApiKey"})
-    replaces: ClassVar = frozenset({"schema", "region"})  # another region is another account: made there, deleted here
+    replaces: ClassVar = frozenset({"schema"})
     outputs: ClassVar = frozenset({"webhookId"})
     sets: ClassVar = frozenset({"events"})
 
@@ -33,10 +35,12 @@ class ReportingWebhook(Resource):
             await context.say(f"events {'; '.join(parts)}", False)
 
     async def create(self, context: Context, inputs: Properties) -> tuple[str, Properties]:
-        async with _api(inputs) as api:
+        async with _api(context, inputs) as api:
             made, taken_over = await api.create(_webhook(inputs))
         if taken_over:
             await context.say(f"took over webhook {made.id} at Customer.io, which has this very URL", False)
+        else:
+            await _remind_of_its_key(context, inputs)
         outputs = {**inputs, "webhookId": made.id}
         return _id(outputs), outputs
 
@@ -47,11 +51,11 @@ class ReportingWebhook(Resource):
             if state["endpoint"] == inputs["endpoint"]:
                 raise
             raise ResourceError(
-                f"{error}\nCustomer.io goes on posting to the old URL, which works until an `up` has moved the webhook"
+                f"{error}\nThe old URL still works, and goes on working until an `up` has moved the webhook"
             ) from None
 
     async def read(self, context: Context, state: Properties) -> Properties | None:
-        async with _api(state) as api:
+        async with _api(context, state) as api:
             found = await api.get(state["webhookId"])
         return None if found is None else {**state, **_properties(found, state["events"])}
 
@@ -62,7 +66,7 @@ class ReportingWebhook(Resource):
                 f"a webhook's id is <schema>/<webhook id>, such as stitch_customerio/7; {resource_id!r} isn't"
             )
         account = _account(context, schema)
-        async with _api(account) as api:
+        async with _api(context, account) as api:
             found = await api.get(int(webhook_id))
         if found is None:
             raise ResourceError(f"Customer.io has no webhook {webhook_id} in the workspace of {schema}'s key")
@@ -72,7 +76,7 @@ class ReportingWebhook(Resource):
         return _id(found)  # one that was made again has another
 
     async def delete(self, context: Context, state: Properties) -> None:
-        async with _api(state) as api:
+        async with _api(context, state) as api:
             await api.delete(state["webhookId"])
 
 
@@ -80,12 +84,13 @@ def _id(outputs: Properties) -> str:
     return f"{outputs['schema']}/{outputs['webhookId']}"
 
 
-def _api(properties: Properties) -> CustomerIO:
+def _api(context: Context, properties: Properties) -> CustomerIO:
     return CustomerIO(
         properties["appApiKey"],
         region=properties["region"],
         base_url=properties.get("apiUrl"),
         credential=f"sluice:credentials.{properties['schema']}.app_api_key",
+        stack=context.stack,
     )
 
 
@@ -117,22 +122,44 @@ def _properties(found: Registered, known_events: Sequence[str]) -> Properties:
 async def _put(context: Context, state: Properties, inputs: Properties) -> int:
     """Makes the webhook as `inputs` say, or makes another one when it is gone. Returns its id."""
     webhook_id = state["webhookId"]
-    async with _api(inputs) as api:
-        # Behind another key may be another workspace, where this id may be of somebody else's webhook.
-        same_account = all(state.get(name) == inputs.get(name) for name in ("appApiKey", "apiUrl"))
-        if same_account or await _is_ours(api, state):
+    # Behind another key, region or address may be another workspace, where this id is of somebody else's webhook.
+    same_account = all(state.get(name) == inputs.get(name) for name in ("appApiKey", "region", "apiUrl"))
+    async with _api(context, inputs) as api:
+        if same_account or await _is_ours(api, state, inputs):
             updated = await api.update(webhook_id, _webhook(inputs))
             if updated is not None:
                 return updated.id
-        made, _ = await api.create(_webhook(inputs))
-    where = "there any more" if same_account else "there with this URL under the new key"
-    await context.say(f"webhook {webhook_id} was not {where} at Customer.io: it was made again, as {made.id}", True)
+        made, taken_over = await api.create(_webhook(inputs))
+    if same_account:
+        what = f"webhook {webhook_id} was not there any more at Customer.io: it was made again, as {made.id}"
+    else:
+        what = f"the workspace of the new key has the webhook {made.id} now, and {await _end(context, state)}"
+    await context.say(what, True)
+    if not taken_over:
+        await _remind_of_its_key(context, inputs)
     return made.id
 
 
-async def _is_ours(api: CustomerIO, state: Properties) -> bool:
+async def _is_ours(api: CustomerIO, state: Properties, inputs: Properties) -> bool:
+    """Whether the id means the same webhook in this account, maybe moved already by an `up` that was killed."""
     found = await api.get(state["webhookId"])
-    return found is not None and found.endpoint == state["endpoint"]
+    return found is not None and found.endpoint in (state["endpoint"], inputs["endpoint"])
+
+
+async def _end(context: Context, state: Properties) -> str:
+    """Deletes the webhook in the account that it was made in, and says what became of it."""
+    old = f"{state['webhookId']} in that of the old one"
+    try:
+        async with _api(context, state) as api:
+            await api.delete(state["webhookId"])
+    except ResourceError as error:
+        return f"{old} couldn't be deleted, so it may still be there: {error}"
+    return f"{old} is deleted"
+
+
+async def _remind_of_its_key(context: Context, inputs: Properties) -> None:
+    if inputs.get("signed") and not inputs["disabled"]:
+        await context.say(new_webhook_has_its_own_key(inputs["schema"], context.stack), True)
 
 
 def _account(context: Context, schema: str) -> dict[str, Any]:

@@ -72,6 +72,10 @@ class Resource:
         """Makes what exists as the inputs say, and returns the outputs."""
         raise NotImplementedError
 
+    def foresee(self, state: Properties, inputs: Properties) -> Properties:
+        """The outputs that an update will have, for a preview: UNKNOWN where only the update can tell."""
+        return {name: state.get(name) for name in self.outputs}
+
     async def read(self, context: Context, state: Properties) -> Properties | None:
         """The outputs as they really are, or None when it is gone."""
         raise NotImplementedError

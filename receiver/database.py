@@ -8,6 +8,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+
+class Absent(FileNotFoundError):
+    """There is no such database, or only the beginnings of one."""
+
+
 Connect = Callable[[Path, float], sqlite3.Connection]
 
 
@@ -27,10 +32,10 @@ def open_database(
     """Opens `path` (made with mode 0600 if need be) with every commit on disk before it returns.
 
     `tables` are CREATE statements, run once per file; `pragmas` come before everything else.
-    Without `make`, a file that isn't there, or has no tables yet, is an error. Raises sqlite3.Error or OSError.
+    Without `make`, a file that isn't there, or has no tables yet, is Absent. Raises sqlite3.Error or OSError.
     """
     if not make and not path.exists():
-        raise FileNotFoundError(f"there is no {path.name}")
+        raise Absent(f"there is no {path.name}")
     # Made before SQLite opens it: the -wal and -shm files take over its mode. Never opened if it is there already:
     # closing any descriptor of a file drops all locks that this process has on it, SQLite's too, and then a second
     # process takes the database for unused and removes its WAL (sqlite.org/howtocorrupt.html, 2.2).
@@ -49,7 +54,7 @@ def open_database(
             connection.execute("PRAGMA checkpoint_fullfsync = 1")
         is_new = connection.execute("PRAGMA user_version").fetchone()[0] == 0
         if is_new and not make:
-            raise sqlite3.DatabaseError(f"{path.name} has no tables yet")
+            raise Absent(f"{path.name} has no tables yet")
         if is_new:
             with transaction(connection):
                 if connection.execute("PRAGMA user_version").fetchone()[0] == 0:  # nobody was quicker meanwhile

@@ -153,6 +153,7 @@ class Loader:
 
     def __init__(self, home: Path) -> None:
         self._spool = Spool(home / "spool.db")
+        self._spool.be_itself()
         self._spool.make_way()
         self._registry = Registry(home / "registry.db", make=False)  # a lost one is the provider's to make again
         self._registry_version: int | None = None

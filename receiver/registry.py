@@ -6,11 +6,12 @@ a leaked token must be revocable, and the receiver must start, while the warehou
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from receiver.database import open_database, transaction
+from receiver.database import Absent, open_database, transaction
 
 Loading = Literal["upsert", "append"]
 
@@ -64,6 +65,18 @@ class Registry:
         """Opens `path`, making the file (mode 0600) and its tables if need be; without `make`, only if they exist."""
         self.path = path
         self._connection = open_database(path, _TABLES, BUSY_SECONDS, make=make)
+
+    @classmethod
+    @contextmanager
+    def present(cls, path: Path) -> "Iterator[Registry | None]":
+        """The registry at `path` for as long as it is looked at; None where there is none, and none is made."""
+        try:
+            registry = cls(path, make=False)
+        except Absent:
+            yield None
+            return
+        with registry:
+            yield registry
 
     def close(self) -> None:
         self._connection.close()

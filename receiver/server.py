@@ -37,6 +37,7 @@ HEAD_BYTES = 32 * 1024  # of a request's head, and of what granian reads ahead, 
 LEAVING_SECONDS = 1.0  # how long a leaving receiver answers `Connection: close` to those still connected
 FINISH_SECONDS = 20.0  # more than a body may take
 GRANIAN_STOP_SECONDS = 5.0
+START_TIME_TOLERANCE_SECONDS = 5.0  # psutil's moves a little whenever the clock is set
 HUNG_SECONDS = 8.0  # for a receiver that doesn't answer its control socket to leave by itself
 START_SECONDS = 30.0
 SPOOL_BUSY_SECONDS = 2.0  # Customer.io waits 4 s
@@ -97,6 +98,7 @@ class Receiver:
     def __init__(self, options: Options) -> None:
         self.options = options
         self.started_at = time.time()
+        self._start_time = psutil.Process().create_time()
         self.code = code.digest()
         self.port = options.port
         self._loop = asyncio.get_running_loop()
@@ -215,6 +217,7 @@ class Receiver:
             "port": self.port,
             "host": self.options.host,
             "started_at": self.started_at,
+            "start_time": self._start_time,
         }
 
     def _status(self) -> dict[str, Any]:
@@ -282,7 +285,6 @@ class Receiver:
     def _write_receiver_json(self) -> None:
         facts = {
             **self._ping(),
-            "start_time": psutil.Process().create_time(),
             "control": os.fspath(self._control.path),
         }
         path = self.options.home / "receiver.json"
@@ -339,7 +341,7 @@ def _end_the_hung(home: Path) -> None:
     facts = _recorded(home)
     try:
         process = psutil.Process(facts["pid"])
-        if process.create_time() != facts["start_time"]:
+        if abs(process.create_time() - facts["start_time"]) > START_TIME_TOLERANCE_SECONDS:
             return
         _log.warning("the receiver with pid %d doesn't answer; ending it", process.pid)
         process.terminate()

@@ -27,9 +27,9 @@ CREATE TABLE spool (
     object_type TEXT, metric TEXT, timestamp INTEGER, body BLOB NOT NULL, reason TEXT);
 CREATE INDEX spool_by_schema ON spool (schema);
 CREATE TABLE state (
-    spool_id TEXT NOT NULL, last_sequence INTEGER NOT NULL, waiting_bytes INTEGER NOT NULL,
+    spool_id TEXT NOT NULL, inode INTEGER, last_sequence INTEGER NOT NULL, waiting_bytes INTEGER NOT NULL,
     warehouse TEXT NOT NULL, warehouse_error TEXT, warehouse_at REAL);
-INSERT INTO state VALUES (lower(hex(randomblob(16))), 0, 0, 'unset', NULL, NULL);
+INSERT INTO state VALUES (lower(hex(randomblob(16))), NULL, 0, 0, 'unset', NULL, NULL);
 CREATE TABLE counters (
     schema TEXT PRIMARY KEY, accepted INTEGER NOT NULL, loaded INTEGER NOT NULL, rejected INTEGER NOT NULL,
     waiting INTEGER NOT NULL, last_received_at INTEGER);
@@ -213,6 +213,17 @@ class Spool:
             self._connection.executescript(f"PRAGMA incremental_vacuum({pages})")
 
     # The loader's side
+
+    def be_itself(self) -> None:
+        """Gives a new spool, and a copy of another, an id of its own before it is used: the warehouse's bookkeeping
+        goes by it, and would take a copy's rows for rows that it has had from the other. A file is known by its inode.
+
+        What the copied spool held of rows that were loaded and not yet deleted is loaded once more.
+        """
+        with transaction(self._connection):
+            if self._connection.execute("SELECT inode FROM state").fetchone()[0] != self._inode:
+                self.spool_id = str(uuid.uuid4())
+                self._connection.execute("UPDATE state SET inode = ?, spool_id = ?", (self._inode, self.spool_id))
 
     def make_way(self) -> None:
         """For the loader's connection: it holds the write lock as briefly as can be, since the receiver waits for it.

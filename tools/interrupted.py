@@ -15,6 +15,9 @@ from typing import Any
 
 import psutil
 
+from receiver.registry import Registry
+from receiver.token import fingerprint
+
 CLOCK_TOLERANCE_S = 5.0
 """How far a process's start time, worked out from the boot time, may be off."""
 
@@ -75,6 +78,22 @@ def pending(state: Path, project: str, stack: str) -> list[str]:
         f"{operation['type']} {operation['resource']['urn'].rsplit('::', 1)[-1]}"
         for operation in latest.get("pending_operations") or []
     ]
+
+
+def revoke_unknown(home: Path, exported: Mapping[str, Any]) -> list[str]:
+    """Revokes the endpoints that the registry has and the state (a `pulumi stack export`) hasn't; their fingerprints.
+
+    An `up` that was killed had just made them; where the next one wants other tokens, nobody else would end them.
+    """
+    resources = exported["deployment"].get("resources") or []
+    known = {resource["inputs"]["hash"] for resource in resources if resource["type"] == "sluice:index:Endpoint"}
+    revoked = []
+    with Registry.present(home / "registry.db") as registry:
+        for endpoint in registry.endpoints() if registry else []:
+            if registry and endpoint.hash not in known:
+                registry.remove_endpoint(endpoint.hash)
+                revoked.append(fingerprint(endpoint.hash))
+    return revoked
 
 
 def without_pending(exported: Mapping[str, Any]) -> dict[str, Any]:

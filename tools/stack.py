@@ -62,6 +62,8 @@ class Stack:
             progress.say(f"clearing what was interrupted: {', '.join(operations)}")
             exported = json.loads(self.ask("stack", "export", "--stack", self.name))
             self.ask("stack", "import", "--stack", self.name, given=json.dumps(interrupted.without_pending(exported)))
+            for fingerprint in interrupted.revoke_unknown(self.home, exported):
+                progress.say(f"revoked {fingerprint}, a new URL that was just being made")
 
     def run(self, command: str, *arguments: str) -> int:
         """Runs `pulumi <command>` on the stack in front of the person; returns its exit code."""
@@ -108,6 +110,11 @@ class Stack:
             return []
         exported = json.loads(self.ask("stack", "export", "--stack", self.name))
         return list(exported.get("deployment", {}).get("resources") or [])
+
+    def failed(self) -> str | None:
+        """The kind of the last operation on the stack, such as `update`, if it failed."""
+        history = json.loads(self.ask("stack", "history", "--stack", self.name, "--json", "--page-size", "1"))
+        return str(history[0]["kind"]) if history and history[0].get("result") == "failed" else None
 
     def credential(self, schema: str, name: str) -> str | None:
         """A secret of `sluice:credentials`, by schema name."""

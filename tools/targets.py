@@ -21,7 +21,7 @@ from components.customerio.signing import waiting_for_key
 from provider import daemons, postgres
 from provider.resource import ResourceError
 from receiver import control
-from tools import deliveries, endpoints, environment, progress
+from tools import deliveries, endpoints, environment, interrupted, progress
 from tools import stack as stacks
 from tools.endpoints import Endpoint
 from tools.engine import engine, plugins
@@ -37,6 +37,7 @@ ERRORS = (
     plugins.NoPlugin,
     endpoints.NoSuchEndpoint,
     deliveries.EndpointDown,
+    control.ControlError,
     progress.StepFailed,
     ResourceError,
     OSError,
@@ -156,6 +157,10 @@ def status() -> int:
     if not made:
         raise StackError(f"stack {stack.name} has no integration: run make up{_of(stack)}")
     running = daemons.states(stack.home)
+    if not any(resource["type"] == "sluice:index:PostgresServer" for resource in resources):
+        running["postgres"] = (
+            "none"  # the warehouse is elsewhere; an embedded one of before is not this stack's any more
+        )
     answer: dict[str, Any] = {}
     if running["receiver"] == "running":
         try:
@@ -170,14 +175,18 @@ def status() -> int:
         state = _state(stack.home, endpoint)
         counts = answer.get("schemas", {}).get(endpoint.schema, {}) if endpoint.schema not in shown else None
         shown.add(endpoint.schema)
-        shown_first = (endpoint.name, endpoint.schema, endpoint.slot, endpoint.fingerprint, state, _webhook(endpoint))
-        rows.append((*shown_first, *_counts(counts)))
+        used = answer.get("endpoints", {}).get(endpoint.hash, {}).get("last_used")
+        shown_first = (endpoint.name, endpoint.schema, endpoint.slot, endpoint.fingerprint, state, _when(used))
+        rows.append((*shown_first, _webhook(endpoint), *_counts(counts)))
         if state != "live" and running["receiver"] == "running":
             problems.append(f"the {endpoint.slot} URL of {endpoint.name}: {state}; run make up{_of(stack)}")
-    head = ["integration", "schema", "slot", "token", "endpoint", "webhook", "last event"]
+    head = ["integration", "schema", "slot", "token", "endpoint", "last used", "webhook", "last event"]
     print(table([*head, "accepted", "loaded", "rejected", "waiting"], rows))
     problems += [waiting_for_key(e.schema, stack.name) for e in made if e.active and e.webhook.startswith("waiting")]
-    problems += [f"{pending}: run make up{_of(stack)}" for pending in _pending(resources)]
+    pending = [*_pending(resources), *interrupted.pending(stack.state, stack.project, stack.name)]
+    if not pending and (failed := stack.failed()):
+        pending = [f"the last {failed} failed, and what it left to do isn't done"]
+    problems += [f"{what}: run make up{_of(stack)}" for what in pending]
     for problem in problems:
         print(problem)
     return 1 if problems else 0
@@ -218,6 +227,13 @@ def _problems(running: dict[str, str], answer: dict[str, Any], stack: Stack) -> 
     warehouse = answer.get("warehouse", {})
     if warehouse.get("state") == "down" and running["postgres"] != "stopped":
         problems.append(f"the warehouse is down, events wait in the spool: {warehouse.get('error')}")
+    if warehouse.get("state") == "unset" and warehouse.get("at"):
+        problems.append(f"the receiver doesn't know the warehouse, events wait in the spool: {up}")
+    if trouble := answer.get("spool", {}).get("trouble"):
+        problems.append(f"the spool takes no events, senders get 503 and try again: {trouble}")
+    for schema, counts in answer.get("schemas", {}).items():
+        if counts.get("hold"):
+            problems.append(f"events of {schema} wait in the spool, as it can't be loaded: {counts['hold']}")
     return problems
 
 
@@ -227,15 +243,20 @@ def _state(home: Path, endpoint: Endpoint) -> str:
         return "live" if control.ask_sync(home, "endpoint", hash=endpoint.hash)["live"] else "not live"
     except control.ReceiverDown:
         return "receiver down"
+    except control.ControlError as error:
+        return f"unknown ({error})"
 
 
 def _counts(counts: dict[str, Any] | None) -> list[str]:
     """The cells of `make status` after the endpoint's: counted by schema, so only its first line has them."""
     if counts is None:
         return [""] * 5
-    last = counts.get("last_event_at")
-    when = datetime.fromtimestamp(last).strftime("%Y-%m-%d %H:%M:%S") if last else "-"
-    return [when, *(str(counts.get(key, "-")) for key in ("accepted", "loaded", "rejected", "waiting"))]
+    numbers = (str(counts.get(key, "-")) for key in ("accepted", "loaded", "rejected", "waiting"))
+    return [_when(counts.get("last_event_at")), *numbers]
+
+
+def _when(seconds: float | None) -> str:
+    return datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M:%S") if seconds else "-"
 
 
 def url() -> int:
@@ -314,8 +335,9 @@ def env() -> int:
 
 def logs() -> int:
     home = ROOT / ".sluice" / (given("STACK") or environment.DEV)
-    for log in sorted(home.glob("*.log")):
-        print(f"{log.relative_to(ROOT)}:\n{progress.tail(log, lines=20)}\n")
+    server = postgres.recorded(home)
+    for log in [*sorted(home.glob("*.log")), *([server.log] if server else [])]:
+        print(f"{log.relative_to(ROOT) if log.is_relative_to(ROOT) else log}:\n{progress.tail(log, lines=20)}\n")
     return 0
 
 
@@ -351,6 +373,7 @@ TARGETS: dict[str, Callable[[], int]] = {
 
 def main(arguments: list[str]) -> int:
     """Runs the target that is named first; its exit code is the result."""
+    postgres.forget_psqls_settings()
     if len(arguments) != 1 or arguments[0] not in TARGETS:
         progress.say(f"sluice: a target is one of {', '.join(TARGETS)}")
         return 2

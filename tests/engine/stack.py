@@ -5,17 +5,21 @@ import os
 import shutil
 import socket
 import subprocess
+import tempfile
+import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg
 import yaml
 
-from provider import postgres
+from provider import daemons, postgres
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
 NOT_CLONED = shutil.ignore_patterns(".*", "__pycache__", "tests", "bench", "Pulumi.dev.yaml")
@@ -175,6 +179,22 @@ class Stack:
         return (self.root / ".sluice/.pulumi/stacks/sluice/dev.json").read_text()
 
 
+@contextmanager
+def temporary_clone() -> Iterator[Stack]:
+    """A fresh clone with an empty stack; its daemons are gone at the end, and so must be every other process of it."""
+    with tempfile.TemporaryDirectory(prefix="sluice test ") as folder:  # with a space, as a user's path may have
+        os.chmod(folder, 0o755)  # noqa: PTH101, S103 - PostgreSQL's account must pass when we are root
+        made = Stack.clone(Path(folder) / "a clone", os.environ)
+        try:
+            yield made
+        finally:
+            daemons.stop_all(made.home)
+            deadline = time.monotonic() + 10  # an engine's helpers take a moment to follow it
+            while (left := processes_of(made.root)) and time.monotonic() < deadline:
+                time.sleep(0.1)
+        assert not left, left
+
+
 def post(url: str, body: bytes, headers: Mapping[str, str] | None = None) -> int:
     """The status of a POST; 0 when the connection was refused or reset."""
     request = urllib.request.Request(url, data=body, headers={"Content-Type": "application/json", **(headers or {})})
@@ -194,16 +214,10 @@ def event(event_id: str, **more: Any) -> bytes:
 
 
 def processes_of(root: Path) -> list[str]:
-    """The command lines of processes that belong to the clone: by argument, or by working folder."""
+    """The command lines of the processes that belong to the clone, by argument or by working folder."""
     found = []
-    for entry in Path("/proc").iterdir() if Path("/proc").is_dir() else []:
-        if not entry.name.isdigit() or int(entry.name) == os.getpid():
-            continue
-        try:
-            line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            where = str((entry / "cwd").readlink())
-        except OSError:
-            continue
-        if str(root) in line or where.startswith(str(root)):
+    for process in psutil.process_iter(["cmdline", "cwd"]):
+        line, folder = " ".join(process.info["cmdline"] or []), process.info["cwd"] or ""
+        if process.pid != os.getpid() and (str(root) in line or folder.startswith(str(root))):
             found.append(line)
     return found

@@ -49,7 +49,12 @@ class Client:
 
         async def asked() -> T:
             api = CustomerIO(
-                self.key, region=self.region, credential="sluice:c.s.app_api_key", base_url=self.url, pause=pause
+                self.key,
+                region=self.region,
+                credential="sluice:c.s.app_api_key",
+                stack="dev",
+                base_url=self.url,
+                pause=pause,
             )
             async with api:
                 return await ask(api)
@@ -185,7 +190,7 @@ def test_many_at_once_stay_within_the_real_rate_limit(there: Simulated) -> None:
     """Sixteen webhooks are thirty-two requests, at ten a second; nothing is faked here."""
 
     async def all_at_once() -> None:
-        async with CustomerIO(there.key(), region="us", credential="c", base_url=there.api_url) as api:
+        async with CustomerIO(there.key(), region="us", credential="c", stack="dev", base_url=there.api_url) as api:
             await asyncio.gather(*(api.create(replace(WANTED, endpoint=f"{ENDPOINT}{number}")) for number in range(16)))
 
     asyncio.run(all_at_once())
@@ -207,7 +212,13 @@ def test_a_key_that_is_none_is_told_from_what_is_right(there: Simulated, ask: Cl
         keys = {"track": there.track_key, "service account": there.service_account_token}
         ask.key = keys.get(kind, lambda: there.key(region="eu"))()
     said = ask.refused(lambda api: api.create(WANTED))
-    for word in ("(401)", "App API key", "not a Track API key", "`region: eu`", "pulumi config set --secret --path"):
+    for word in (
+        "(401)",
+        "App API key",
+        "not a Track API key",
+        "`region: eu`",
+        "pulumi config set --stack dev --secret --path",
+    ):
         assert word in said
     assert ask.waits == []
 
@@ -220,14 +231,14 @@ def test_a_key_without_the_scope_is_told_so(there: Simulated, ask: Client) -> No
 
 
 def test_a_refused_webhook_is_told_with_the_apis_reason(there: Simulated, ask: Client) -> None:
-    said = ask.refused(lambda api: api.create(replace(WANTED, events=("email_sendt",))))
+    said = ask.refused(lambda api: api.create(replace(WANTED, events=("email_sent", "email_sendt"))))
     assert "(400)" in said
-    assert "is not an event" in said
+    assert "/events/1 (email_sendt): is not an event" in said
 
 
 def test_a_reason_that_quotes_the_endpoint_or_the_key_is_shown_without_them(ask: Client) -> None:
     body = f'{{"errors": [{{"detail": "no {ENDPOINT} with {ask.key} or {TOKEN}", "status": "400"}}]}}'
-    assert customerio._details(body.encode(), [ENDPOINT, ask.key]) == "no [secret] with [secret] or [secret]"
+    assert customerio._details(body.encode(), None, [ENDPOINT, ask.key]) == "no [secret] with [secret] or [secret]"
 
 
 @pytest.mark.parametrize("body", ["<html>a proxy's page</html>", "[]", '{"other": 1}'])
@@ -248,7 +259,7 @@ def test_no_text_of_a_webhook_shows_its_endpoint(there: Simulated, ask: Client) 
 
 @pytest.mark.parametrize(("region", "host"), [("us", "https://api.customer.io"), ("eu", "https://api-eu.customer.io")])
 def test_each_region_has_its_host(region: str, host: str) -> None:
-    assert CustomerIO("k", region=region, credential="c")._base == host
+    assert CustomerIO("k", region=region, credential="c", stack="dev")._base == host
 
 
 def test_a_proxy_of_the_environment_is_used_except_for_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,10 +3,12 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -120,7 +122,108 @@ def test_empty_means_no_schema_and_no_table_of_anybodys(home: Path) -> None:
         connection.execute("CREATE TABLE public.theirs (id int)")
         assert not postgres.is_empty(server)
         connection.execute("DROP TABLE public.theirs; CREATE SCHEMA empty_one")
+        assert not postgres.is_empty(server)
+        connection.execute("DROP SCHEMA empty_one")
+        connection.execute("CREATE DATABASE analytics")
     assert not postgres.is_empty(server)
+
+
+def kept(server: postgres.Server) -> list[tuple[int]]:
+    with psycopg.connect(server.dsn, autocommit=True) as connection:
+        return connection.execute("SELECT answer FROM kept").fetchall()
+
+
+@pytest.fixture
+def filled(home: Path) -> postgres.Server:
+    server = postgres.ensure(home, 0)
+    with psycopg.connect(server.dsn, autocommit=True) as connection:
+        connection.execute("CREATE TABLE kept AS SELECT 42 AS answer; CHECKPOINT")
+    return server
+
+
+def test_a_copied_folder_has_a_server_of_its_own(home: Path, filled: postgres.Server) -> None:
+    """Copied while the first one runs, its pid file too."""
+    copy = home.parent.parent / "copy" / ".sluice" / "dev"
+    copy.parent.mkdir(parents=True)
+    subprocess.run(["cp", "-Rp", home, copy], check=True)
+    recorded = postgres.recorded(copy)
+    assert recorded is not None
+    assert not postgres.answers(recorded), "the one that answers there is the first one's"
+    assert not postgres.stop(copy)
+    try:
+        second = postgres.ensure(copy, 0)
+        assert (second.folder, second.port) != (filled.folder, filled.port)
+        assert kept(second) == [(42,)]
+        with psycopg.connect(second.dsn, autocommit=True) as connection:
+            connection.execute("DROP TABLE kept")
+    finally:
+        postgres.stop(copy)
+    assert kept(filled) == [(42,)]
+
+
+def test_a_moved_folder_keeps_its_data(home: Path, filled: postgres.Server) -> None:
+    postgres.stop(home)
+    moved = home.parent / "moved"
+    home.rename(moved)
+    try:
+        assert kept(postgres.ensure(moved, 0)) == [(42,)]
+        assert not home.exists()
+    finally:
+        postgres.stop(moved)
+        moved.rename(home)
+
+
+def test_one_that_is_slow_to_answer_is_waited_for(home: Path, filled: postgres.Server) -> None:
+    pid = postmaster(filled)
+    os.kill(pid, signal.SIGSTOP)
+    threading.Timer(4, os.kill, (pid, signal.SIGCONT)).start()
+    assert postgres.ensure(home, 0) == filled
+    assert postmaster(filled) == pid
+
+
+def test_a_wanted_port_that_is_taken_leaves_the_running_server_alone(home: Path, filled: postgres.Server) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(ResourceError, match="is taken"):
+            postgres.ensure(home, taken.getsockname()[1])
+    assert kept(filled) == [(42,)]
+
+
+def test_data_that_is_gone_is_made_anew_as_another_warehouse(home: Path, filled: postgres.Server) -> None:
+    postgres.stop(home)
+    shutil.rmtree(filled.data)
+    assert postgres.ensure(home, 0).dsn != filled.dsn
+
+
+def test_psqls_settings_of_a_shell_do_not_reach_sluices_own_connections(
+    home: Path, filled: postgres.Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGSSLMODE", "require")
+    assert not postgres.answers(filled), "the control: it would reach them"
+    postgres.forget_psqls_settings()
+    assert postgres.answers(filled)
+
+
+@AS_ROOT
+def test_a_wheel_installed_under_a_closed_umask_is_copied_for_the_account_to_use(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    package = tmp_path / "package"
+    (package / "pginstall1" / "bin").mkdir(parents=True)
+    program, data = package / "pginstall1" / "bin" / "postgres", package / "pginstall1" / "data"
+    program.touch(mode=0o700)
+    data.touch(mode=0o600)
+    for folder in (package, package / "pginstall1", program.parent):
+        folder.chmod(0o700)
+    place = tmp_path / "place"
+    monkeypatch.setattr(postgres, "ROOTS_PLACE", place)
+    monkeypatch.setattr(postgres, "_wheel", lambda: package / "pginstall1")
+    monkeypatch.setattr(postgres, "version", lambda: "1")
+    monkeypatch.setattr(postgres, "_reaches", lambda account, path: False)
+    binaries = postgres._binaries(postgres._account())
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (binaries, binaries / "postgres", binaries / "../data")}
+    assert modes == {"bin": 0o755, "postgres": 0o755, "data": 0o644}
 
 
 @AS_ROOT

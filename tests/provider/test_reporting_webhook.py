@@ -161,9 +161,45 @@ def test_a_new_endpoint_is_an_update_in_place_known_or_not(there: CustomerIO, en
     assert state["endpoint"].is_secret
 
 
-def test_another_region_is_another_webhook(engine: Engine) -> None:
+def test_another_region_behind_the_same_address_keeps_the_same_webhook(there: CustomerIO, engine: Engine) -> None:
     _, state = engine.create()
-    assert engine.diff(state, region="eu").replaces == ["region"]
+    before = there.webhook
+    assert engine.diff(state, region="eu").replaces == []
+    assert plain(engine.update(state, region="eu"))["webhookId"] == before.id
+    assert there.webhook == before
+
+
+def test_another_account_gets_a_webhook_and_the_old_ones_is_deleted(there: CustomerIO, engine: Engine) -> None:
+    _, state = engine.create()
+    old = there.webhook.id
+    with CustomerIO(region="eu") as other:
+        state = engine.update(state, region="eu", apiUrl=other.api_url, appApiKey=other.key())
+        assert plain(state)["webhookId"] == other.webhook.id
+        assert other.webhook.endpoint == ENDPOINT
+    assert there.webhooks == {}
+    assert f"{old} in that of the old one is deleted" in engine.said[-1]
+
+
+def test_a_move_that_was_killed_is_finished_by_another_key_too(there: CustomerIO, engine: Engine) -> None:
+    """Its update came through, and the state doesn't know."""
+    _, state = engine.create()
+    there.ui.change(there.webhook.id, endpoint=ENDPOINT + "2")
+    engine.update(state, appApiKey=there.key(), endpoint=ENDPOINT + "2")
+    assert there.webhook.endpoint == ENDPOINT + "2"
+
+
+def test_a_new_webhook_whose_key_is_stored_already_is_warned_of(there: CustomerIO, engine: Engine) -> None:
+    engine.inputs["signed"] = True
+    _, state = engine.create()
+    assert "may be another than the one that is stored" in engine.said.pop()
+    there.ui.delete(there.webhook.id)
+    engine.update(state, name="renamed")
+    assert "may be another than the one that is stored" in engine.said.pop()
+    engine.said.clear()
+    there.ui.delete(there.webhook.id)
+    engine.inputs["disabled"] = True
+    engine.create()
+    assert engine.said == [], "it waits for its key, and that is said elsewhere"
 
 
 def test_one_that_was_deleted_is_read_as_gone_and_made_again_by_an_update(there: CustomerIO, engine: Engine) -> None:
@@ -200,7 +236,7 @@ def test_behind_a_new_key_a_webhook_of_somebody_elses_is_left_alone(there: Custo
         assert other.webhooks.pop(theirs) == before
         assert plain(state)["webhookId"] != theirs
         assert len(other.webhooks) == 2
-    assert "under the new key" in engine.said[-1]
+    assert f"has the webhook {int(plain(state)['webhookId'])} now" in engine.said[-1]
 
 
 def test_taking_over_is_said(there: CustomerIO, engine: Engine) -> None:

@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -459,19 +460,35 @@ def test_a_spool_file_that_was_put_in_the_place_of_another_starts_its_own_count(
     again.close()
 
 
+def test_a_copied_folder_loads_its_own_rows_although_the_warehouse_is_the_same(scene: Scene, tmp_path: Path) -> None:
+    scene.schema()
+    scene.accept(body("before the copy"))
+    scene.load()
+    copied = tmp_path / "copy"
+    copied.mkdir()
+    for file in scene.home.glob("*.db*"):
+        shutil.copy(file, copied)
+    copy = Scene(copied, scene.dsn)
+    copy.accept(body("in the copy"))
+    scene.accept(body("in the first"))
+    scene.load()
+    copy.load()
+    copy.close()
+    assert sorted(scene.event_ids()) == ["before the copy", "in the copy", "in the first"]
+
+
 def test_deletes_that_a_power_cut_undid_are_done_again_and_counted_as_before(scene: Scene, tmp_path: Path) -> None:
     scene.schema(loading="append")
     scene.accept(*(body(f"e{number}") for number in range(5)), b"rejected", unchecked("bad", b'{"x":1e200000}'))
+    scene.spool.be_itself()  # as a loader does when it starts, and syncs
     scene.spool.close()
     before = {file.name: file.read_bytes() for file in tmp_path.glob("spool.db*")}
     scene.spool = Spool(tmp_path / "spool.db")
     scene.load()
     counts = scene.spool.counts()
     scene.close()
-    for file in tmp_path.glob("spool.db*"):
-        file.unlink()
     for name, content in before.items():
-        (tmp_path / name).write_bytes(content)
+        (tmp_path / name).write_bytes(content)  # into the same file, as after a power cut
     again = Scene(tmp_path, scene.dsn)
     assert again.spool.waiting("s") == 7
     again.accept(body("new"))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from receiver.database import Absent
 from receiver.endpoints import Traffic
 from receiver.registry import EndpointEntry, Registry, SchemaEntry
 
@@ -73,7 +74,7 @@ def test_a_reader_does_not_make_one(home: Path) -> None:
     with pytest.raises(FileNotFoundError):
         Registry(home / "registry.db", make=False)
     (home / "registry.db").touch()
-    with pytest.raises(sqlite3.DatabaseError):
+    with pytest.raises(Absent):
         Registry(home / "registry.db", make=False)
 
 

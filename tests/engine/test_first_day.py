@@ -1,0 +1,474 @@
+"""A new user's first day: a fresh clone with the dev stack as it is shipped, and nothing but `make`.
+
+Each test goes on where the last ended. stdout and stderr are kept apart, as a shell with pipes does.
+"""
+
+import hashlib
+import json
+import os
+import pwd
+import re
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+import psycopg
+import pytest
+from stack import NOT_CLONED, PROJECT, event, free_port, post, processes_of
+
+from provider import daemons, postgres
+from receiver import token
+from tests.secrecy import places_of
+from tools.engine import engine
+
+PATIENCE_S = 300
+SHIPPED = PROJECT / "Pulumi.dev.yaml"
+SAMPLES = 34
+NAME = "Stitch Customer.io"
+URL = r"http://127\.0\.0\.1:{port}/v1/stitch_customerio/slc_[0-9A-Za-z]{{49}}\n"
+
+
+@dataclass
+class Said:
+    """What a command printed, by stream, and its exit code."""
+
+    stdout: str
+    stderr: str
+    code: int
+
+    @property
+    def all(self) -> str:
+        return f"{self.stdout}\n{self.stderr}"
+
+
+def of_a_new_user(outer: Mapping[str, str]) -> dict[str, str]:
+    """The environment without anything that `make` set for these tests: a shell in which Sluice never ran."""
+    foreign = ("PULUMI_", "SLUICE_", "MAKE", "MFLAGS", "PYTEST_")
+    ours = (str(PROJECT), str(engine.cache(outer)))
+    path = [part for part in outer["PATH"].split(os.pathsep) if not part.startswith(ours)]
+    kept = {name: value for name, value in outer.items() if not name.startswith(foreign) and name != "VIRTUAL_ENV"}
+    return {**kept, "PATH": os.pathsep.join(path)}
+
+
+@dataclass
+class Clone:
+    """A fresh clone with the shipped stack config, of which only the port is changed; `account` types in it."""
+
+    root: Path
+    environment: dict[str, str]
+    account: pwd.struct_passwd | None = None
+    port: int = field(default_factory=free_port)
+
+    @classmethod
+    def fresh(cls, root: Path, environment: Mapping[str, str]) -> "Clone":
+        """Copies what git would have cloned; the virtual environment is this project's, to save its making."""
+        shutil.copytree(PROJECT, root, ignore=NOT_CLONED)
+        made = cls(root, dict(environment))
+        platform = "  sluice:platform: local\n"
+        assert SHIPPED.read_text().count(platform) == 1
+        made.config.write_text(SHIPPED.read_text().replace(platform, f"{platform}  sluice:port: {made.port}\n"))
+        (root / ".venv").symlink_to(PROJECT / ".venv")
+        return made
+
+    @property
+    def config(self) -> Path:
+        return self.root / "Pulumi.dev.yaml"
+
+    def home(self, stack: str = "dev") -> Path:
+        return self.root / ".sluice" / stack
+
+    def run(self, *command: str, stdin: str = "", **variables: str) -> Said:
+        done = subprocess.run(
+            command, cwd=self.root, env={**self.environment, **variables}, input=stdin,
+            capture_output=True, text=True, timeout=PATIENCE_S, check=False,
+            user=self.account and self.account.pw_uid, group=self.account and self.account.pw_gid,
+            extra_groups=[] if self.account else None,
+        )  # fmt: skip
+        return Said(done.stdout, done.stderr, done.returncode)
+
+    def make(self, *words: str, stdin: str = "", **variables: str) -> Said:
+        return self.run("make", *words, stdin=stdin, **variables)
+
+    def made(self, *words: str) -> str:
+        """The stdout of a `make` that must succeed."""
+        said = self.make(*words)
+        assert said.code == 0, said.all
+        return said.stdout
+
+    def url(self) -> str:
+        return self.made("url", f"NAME={NAME}").strip()
+
+    def sql(self, query: str) -> str:
+        return self.made("sql", f"SQL={query}").rstrip("\n")
+
+    def files(self) -> dict[str, str]:
+        """What git would see: each file's digest, without what .gitignore names."""
+        ignored = {".venv", ".sluice", "__pycache__"}
+        return {
+            str(path.relative_to(self.root)): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in self.root.rglob("*")
+            if path.is_file() and ignored.isdisjoint(path.relative_to(self.root).parts)
+        }
+
+    def has_ended(self) -> bool:
+        """Whether every process of the clone has gone; an engine's helpers take a moment to follow it."""
+        deadline = time.monotonic() + 10
+        while (left := processes_of(self.root)) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return not left
+
+    def wait_for_rows(self, count: int) -> None:
+        """Not by `make sql`: it takes seconds, and this asks again and again."""
+        server = postgres.recorded(self.home())
+        assert server is not None
+        deadline = time.monotonic() + 30
+        with psycopg.connect(server.dsn, autocommit=True) as warehouse:
+            while (row := warehouse.execute("SELECT count(*) FROM stitch_customerio.data").fetchone()) != (count,):
+                assert time.monotonic() < deadline, f"{row} rows, not {count}"
+                time.sleep(0.1)
+
+
+def row_of(table: str, head: str, first: str = NAME) -> dict[str, str]:
+    """One row of a printed table by its columns: below the line that starts with `head`, the one of `first`."""
+    lines = table.splitlines()
+    (top,) = [number for number, line in enumerate(lines) if line.startswith(head)]
+    (row,) = [line for line in lines[top + 1 :] if line.startswith(first)]
+    columns = [(found.group().strip(), found.start()) for found in re.finditer(r"\S+(?: \S+)*", lines[top])]
+    ends = [start for _, start in columns[1:]] + [len(row)]
+    return {name: row[start:end].strip() for (name, start), end in zip(columns, ends, strict=True)}
+
+
+@pytest.fixture(scope="module")
+def clone() -> Iterator[Clone]:
+    with tempfile.TemporaryDirectory(prefix="sluice first day ") as folder:
+        os.chmod(folder, 0o755)  # noqa: PTH101, S103 - PostgreSQL's account must pass when we are root
+        made = Clone.fresh(Path(folder) / "a clone", of_a_new_user(os.environ))
+        try:
+            yield made
+        finally:
+            for stack in ("dev", "another"):
+                daemons.stop_all(made.home(stack))
+            assert made.has_ended(), processes_of(made.root)
+
+
+def test_up_ends_with_a_short_table_and_shows_no_token(clone: Clone) -> None:
+    shipped = clone.files()
+    up = clone.make("up")
+    assert up.code == 0, up.all
+    row = row_of(up.stdout, "integration ")
+    assert up.stdout.rstrip("\n").splitlines()[-1].startswith(NAME)
+    url = clone.url()
+    secret = url.rsplit("/", 1)[1]
+    assert row == {
+        "integration": NAME,
+        "source": "customerio",
+        "schema": "stitch_customerio",
+        "slot": "primary",
+        "token": token.fingerprint(token.digest(secret)),
+        "endpoint": f"127.0.0.1:{clone.port}",
+        "state": "live",
+        "webhook": "by hand",
+    }
+    said = {"stdout": up.stdout.encode(), "stderr": up.stderr.encode()}
+    assert places_of(secret, said) == []
+    assert clone.files() == shipped, "the tree is as clean as before, the shipped config included"
+
+
+def test_url_prints_the_secret_url_and_only_it(clone: Clone) -> None:
+    named = clone.make("url", f"NAME={NAME}", "SLOT=primary")
+    assert named.code == 0, named.all
+    assert re.fullmatch(URL.format(port=clone.port), named.stdout)
+    wrong = clone.make("url", f"NAME={NAME}", "SLOT=secondary")
+    assert wrong.code != 0
+    assert wrong.stdout == ""
+    assert "it has primary" in wrong.stderr
+
+
+def test_send_has_the_samples_taken_and_again_makes_no_doubles(clone: Clone) -> None:
+    for _ in range(2):
+        assert clone.made("send") == f"taken: {SAMPLES}, not taken: 0\n"
+    clone.wait_for_rows(SAMPLES)
+
+
+def test_send_takes_a_file_of_ones_own(clone: Clone, tmp_path: Path) -> None:
+    own = tmp_path / "my own.jsonl"
+    own.write_bytes(event("mine-1") + b"\n\n" + event("mine-2"))
+    assert clone.made("send", f"FILE={own}") == "taken: 2, not taken: 0\n"
+    clone.wait_for_rows(SAMPLES + 2)
+    missing = clone.make("send", f"FILE={own}.not")
+    assert missing.code != 0
+    assert f"there is no file {own}.not" in missing.stderr
+
+
+def test_sql_prints_bare_rows_and_without_a_query_is_a_psql(clone: Clone) -> None:
+    assert clone.made("sql", "SQL=SELECT 1, NULL, 'it''s $a b' UNION ALL SELECT 2, 'x', '' ORDER BY 1") == (
+        "1||it's $a b\n2|x|\n"
+    )
+    wrong = clone.make("sql", "SQL=SELECT nothing")
+    assert wrong.code != 0
+    assert wrong.stdout == ""
+    assert 'column "nothing" does not exist' in wrong.stderr
+    typed = clone.make("sql", stdin="SELECT 6 * 7 AS answer;\n\\q\n")
+    assert typed.code == 0, typed.all
+    assert re.search(r"answer.*42", typed.stdout, re.DOTALL)
+
+
+def test_a_bump_is_previewed_as_replacements_and_an_up_moves_to_a_new_url_with_all_rows(clone: Clone) -> None:
+    old = clone.url()
+    before = clone.config.read_text()
+    clone.config.write_text(before.replace("tokens: {primary: 1}", "tokens: {primary: 2}"))
+    assert clone.config.read_text() != before
+    bumped = clone.files()
+
+    preview = clone.made("preview")
+    replaced = {line.split()[2] for line in preview.splitlines() if line.strip().startswith("+- ")}
+    assert replaced == {"stitch_customerio-token-primary", "stitch_customerio-endpoint-primary"}
+    assert "+-2 to replace" in preview
+    assert clone.url() == old, "a preview changes nothing"
+
+    row = row_of(clone.made("up"), "integration ")
+    new = clone.url()
+    assert row["token"] == token.fingerprint(token.digest(new.rsplit("/", 1)[1]))
+    assert clone.files() == bumped
+    assert post(old, event("by-the-old-url")) == 401
+    assert post(new, event("by-the-new-url")) == 200
+    clone.wait_for_rows(SAMPLES + 3)
+    query = (
+        "SELECT count(*) FROM stitch_customerio.data WHERE event_id NOT LIKE 'mine-%' AND event_id <> 'by-the-new-url'"
+    )
+    assert clone.sql(query) == str(SAMPLES)
+
+
+def test_status_counts_what_came_and_where_it_is(clone: Clone) -> None:
+    assert post(clone.url(), b"not JSON") == 200
+    deadline = time.monotonic() + 30
+    while (row := row_of(clone.made("status"), "integration "))["waiting"] != "0":
+        assert time.monotonic() < deadline, row
+    assert (row["schema"], row["slot"], row["endpoint"]) == ("stitch_customerio", "primary", "live")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", row["last event"])
+    accepted = 2 * SAMPLES + 2 + 1 + 1  # sent twice, of one's own, by the new URL, not JSON
+    assert {name: row[name] for name in ("accepted", "loaded", "rejected")} == {
+        "accepted": str(accepted),
+        "loaded": str(accepted - 1),
+        "rejected": "1",
+    }
+
+
+def test_env_makes_plain_pulumi_and_drivers_work_in_a_shell_of_ones_own(clone: Clone) -> None:
+    count = (
+        "import os, psycopg; there = psycopg.connect(os.environ['SLUICE_WAREHOUSE_DSN']);"
+        " print(*there.execute('SELECT count(*) FROM stitch_customerio.data').fetchone())"
+    )
+    said = clone.run(
+        *["sh", "-e", "-c"],
+        'eval "$(make -s env)"; pulumi preview --non-interactive; printf "\\f"; pulumi stack output --json;'
+        f' printf "\\f"; python -c "{count}"',
+    )
+    assert said.code == 0, said.all
+    preview, outputs, counted = said.stdout.split("\f")
+    assert re.search(r"\d+ unchanged", preview)
+    assert not re.search(r"to (create|update|replace|delete)", preview)
+    assert json.loads(outputs)["integrations"]["stitch_customerio"]["slots"]["primary"]["url"] == "[secret]"
+    assert counted == f"{SAMPLES + 3}\n"
+
+
+def test_logs_shows_each_log_and_no_secret(clone: Clone) -> None:
+    shown = clone.made("logs")
+    for name in ("receiver", "loader"):
+        assert f".sluice/dev/{name}.log:" in shown
+    assert "serving on port" in shown
+    assert places_of(clone.url().rsplit("/", 1)[1], {"logs": shown.encode()}) == []
+
+
+def test_refresh_finds_everything_as_it_was(clone: Clone) -> None:
+    shown = clone.made("refresh")
+    assert re.search(r"\d+ unchanged", shown)
+    assert not re.search(r"\d+ (updated|deleted|created)", shown)
+
+
+def test_stop_stops_both_status_says_so_and_up_goes_on_where_it_was(clone: Clone) -> None:
+    url = clone.url()
+    assert clone.made("stop") == "stopped: receiver\nstopped: postgres\n"
+    assert clone.has_ended(), processes_of(clone.root)
+    status = clone.make("status")
+    assert status.code != 0
+    assert "PostgreSQL is down: run make up" in status.stdout
+    assert "the receiver is down, nothing is taken: run make up" in status.stdout
+    clone.made("up")
+    assert clone.url() == url
+    clone.wait_for_rows(SAMPLES + 3)
+
+
+@pytest.mark.parametrize("phrase", [None, "sluice-dev"], ids=["none", "dev's, which everybody knows"])
+def test_another_stack_needs_a_passphrase_of_its_own(clone: Clone, phrase: str | None) -> None:
+    declare_another(clone)
+    variables = {} if phrase is None else {"PULUMI_CONFIG_PASSPHRASE": phrase}
+    refused = clone.make("up", "STACK=another", **variables)
+    assert refused.code != 0
+    assert "missing passphrase" in refused.stderr
+    assert "PULUMI_CONFIG_PASSPHRASE" in refused.stderr
+    assert "Traceback" not in refused.all
+    assert not clone.home("another").exists()
+
+
+def declare_another(clone: Clone) -> int:
+    """Pulumi.another.yaml, as its user writes it: dev's with another port, and no salt. Returns the port."""
+    port = free_port()
+    lines = [line for line in clone.config.read_text().splitlines() if not line.startswith("encryptionsalt")]
+    (clone.root / "Pulumi.another.yaml").write_text("\n".join(lines).replace(str(clone.port), str(port)) + "\n")
+    return port
+
+
+def test_another_stack_is_chosen_everywhere_and_touches_nothing_of_dev(clone: Clone) -> None:
+    port, own = declare_another(clone), {"PULUMI_CONFIG_PASSPHRASE": "a phrase of one's own"}
+    url = clone.url()
+
+    def another(target: str, *words: str) -> str:
+        said = clone.make(target, "STACK=another", *words, **own)
+        assert said.code == 0, said.all
+        return said.stdout
+
+    assert row_of(another("up"), "integration ")["endpoint"] == f"127.0.0.1:{port}"
+    assert re.fullmatch(URL.format(port=port), another("url", f"NAME={NAME}"))
+    assert another("send") == f"taken: {SAMPLES}, not taken: 0\n"
+    assert row_of(another("status"), "integration ")["accepted"] == str(SAMPLES)
+    assert ".sluice/another/receiver.log:" in another("logs")
+    assert "will drop schema stitch_customerio" in another("down")
+    assert not processes_named(clone, "another")
+    assert clone.url() == url
+    assert post(url, event("dev-goes-on")) == 200
+    clone.wait_for_rows(SAMPLES + 4)
+
+
+def processes_named(clone: Clone, stack: str) -> list[str]:
+    return [line for line in processes_of(clone.root) if str(clone.home(stack)) in line]
+
+
+def test_down_lists_what_it_drops_and_leaves_no_process(clone: Clone) -> None:
+    url, server = clone.url(), postgres.recorded(clone.home())
+    assert processes_of(clone.root), "else nothing is shown at the end"
+    assert server is not None
+    assert server.data.exists()
+    down = clone.made("down")
+    assert down.startswith(f"will drop schema stitch_customerio ({NAME}) with all its data\n")
+    assert clone.has_ended(), processes_of(clone.root)
+    assert post(url, event("too late")) == 0
+    assert not server.data.exists()
+    assert "run make up" in clone.make("status").stderr
+    clone.made("down")  # once more is no mistake
+
+
+@pytest.fixture
+def as_root() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can work as another account, and close a folder to PostgreSQL's")
+
+
+def test_a_clone_below_a_folder_that_only_root_may_enter_works(as_root: None) -> None:
+    with tempfile.TemporaryDirectory(prefix="sluice closed ") as folder:
+        assert stat.S_IMODE(Path(folder).stat().st_mode) == 0o700
+        clone = Clone.fresh(Path(folder) / "a clone", of_a_new_user(os.environ))
+        try:
+            first_event(clone)
+            server = postgres.recorded(clone.home())
+            assert server is not None
+            assert not server.data.is_relative_to(folder)
+            assert server.data.is_relative_to(postgres.ROOTS_PLACE)
+            clone.made("down")
+            assert clone.has_ended(), processes_of(clone.root)
+            assert not server.data.exists()
+        finally:
+            daemons.stop_all(clone.home())
+
+
+def test_an_ordinary_user_has_the_same_first_hour(as_root: None) -> None:
+    account = pwd.getpwnam("nobody")
+    with tempfile.TemporaryDirectory(prefix="sluice ordinary ") as folder:
+        os.chmod(folder, 0o755)  # noqa: PTH101, S103 - the account must pass
+        clone = Clone.fresh(Path(folder) / "a clone", of_a_new_user(os.environ))
+        python = python_for(account)
+        virtual_environment(clone.root, python)
+        clone.environment = of_an_ordinary_user(Path(folder) / "home", account, python, clone.environment)
+        for path in Path(folder).rglob("*"):
+            os.chown(path, account.pw_uid, account.pw_gid, follow_symlinks=False)
+        clone.account = account
+        try:
+            first_event(clone)
+            server = postgres.recorded(clone.home())
+            assert server is not None
+            assert server.data.is_relative_to(clone.home())
+            assert server.data.stat().st_uid == account.pw_uid
+            clone.made("down")
+            assert clone.has_ended(), processes_of(clone.root)
+        finally:
+            clone.make("stop")
+
+
+def first_event(clone: Clone) -> None:
+    up = clone.make("up")
+    assert up.code == 0, up.all
+    assert row_of(up.stdout, "integration ")["state"] == "live"
+    assert post(clone.url(), event("the-first")) == 200
+    clone.wait_for_rows(1)
+
+
+def python_for(account: pwd.struct_passwd) -> Path:
+    """A Python of this one's version that the account can run, as root's own may lie below a closed home."""
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    candidates = [Path(sys.executable).resolve(), *(Path(place) / f"python{version}" for place in SYSTEM_PATH)]
+    for python in candidates:
+        try:
+            done = subprocess.run(
+                [python, "-c", "import psycopg"], env={"PYTHONPATH": PACKAGES}, cwd="/", capture_output=True,
+                user=account.pw_uid, group=account.pw_gid, extra_groups=[],
+            )  # fmt: skip
+        except OSError:
+            continue
+        if done.returncode == 0:
+            return python
+    pytest.skip(
+        f"{account.pw_name} can run no Python {version} with the packages in {PACKAGES}; tried "
+        + ", ".join(map(str, candidates))
+    )
+
+
+PACKAGES = str(Path(psutil.__file__).parent.parent)
+SYSTEM_PATH = ("/usr/local/bin", "/usr/bin", "/bin")
+
+
+def virtual_environment(root: Path, python: Path) -> None:
+    """Gives the clone an environment of its own on that Python, which borrows this project's packages."""
+    folder = root / ".venv"
+    folder.unlink()
+    subprocess.run([python, "-m", "venv", "--without-pip", folder], check=True)
+    (own,) = folder.glob("lib/python*/site-packages")
+    (own / "borrowed.pth").write_text(f"{PACKAGES}\n")
+    mark = json.loads((PROJECT / ".venv" / "sluice.json").read_text())
+    (folder / "sluice.json").write_text(json.dumps({**mark, "place": str(folder.resolve())}))
+
+
+def of_an_ordinary_user(
+    home: Path, account: pwd.struct_passwd, python: Path, outer: Mapping[str, str]
+) -> dict[str, str]:
+    """An environment that holds nothing of root's: a home, and an installed engine, a copy of the one in use here."""
+    tools = home / "pulumi"
+    tools.mkdir(parents=True)
+    for name in engine.EXECUTABLES:
+        found = shutil.which(name)
+        assert found
+        shutil.copyfile(os.path.realpath(found), tools / name)
+        (tools / name).chmod(0o755)
+    cache = home / ".cache" / "sluice" / "engine"
+    cache.mkdir(parents=True)
+    for failed in engine.cache(outer).glob("*.failed"):  # a plugin that can't be downloaded here needs no second try
+        shutil.copy2(failed, cache / failed.name)
+    path = os.pathsep.join([str(tools), str(python.parent), *SYSTEM_PATH])
+    own = {"HOME": str(home), "PULUMI_HOME": str(home / ".pulumi")}  # Pulumi asks passwd for a home; this one has none
+    return {**own, "USER": account.pw_name, "PATH": path, "LANG": "C.UTF-8"}

@@ -1,0 +1,116 @@
+"""The resource `Receiver` and its process: what a plain `up` finds out and puts right, and what it leaves alone."""
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from provider import receiver_process
+from provider.receiver_process import Receiver
+from provider.resource import Context, ResourceError
+from receiver.control import socket_path
+from receiver.registry import Registry
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> Iterator[Context]:
+    async def say(message: str, warning: bool) -> None:
+        return None
+
+    made = Context(tmp_path, "sluice", "dev", {}, say)
+    yield made
+    receiver_process.stop(made.home)
+    socket_path(made.home).unlink(missing_ok=True)
+
+
+def up(context: Context, **inputs: Any) -> dict[str, Any]:
+    given = {"host": "127.0.0.1", "warehouseDsn": "postgresql://x", "spoolMaxBytes": 2**30, "keepFreeBytes": 0}
+    checked = asyncio.run(Receiver().check(context, {**given, **inputs}))
+    return asyncio.run(Receiver().update(context, {}, checked))
+
+
+def drift(context: Context, state: dict[str, Any]) -> set[str]:
+    return asyncio.run(Receiver().drift(context, state))
+
+
+def pid(context: Context) -> int | None:
+    running = receiver_process.answers(context.home)
+    return running and running["pid"]
+
+
+def test_a_port_that_is_taken_leaves_the_running_receiver_where_it_is(context: Context) -> None:
+    state = up(context, port=free_port())
+    before = pid(context)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(ResourceError, match="is taken"):
+            up(context, port=taken.getsockname()[1])
+    assert pid(context) == before
+    assert drift(context, state) == set()
+
+
+def test_another_port_is_another_process_and_the_old_one_goes(context: Context) -> None:
+    up(context, port=free_port())
+    before = pid(context)
+    state = up(context, port=free_port())
+    assert before != pid(context) is not None
+    assert drift(context, state) == set()
+    with socket.socket() as old:
+        assert before is not None
+        assert receiver_process.recorded(context.home) != before
+        assert old.connect_ex(("127.0.0.1", state["port"])) == 0
+
+
+@pytest.mark.parametrize("how", ["hung", "without its socket"])
+def test_one_that_does_not_answer_is_stopped_too(context: Context, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(receiver_process, "STOP_PATIENCE_S", 1.0)
+    state = up(context, port=free_port())
+    before = pid(context)
+    assert before is not None
+    if how == "hung":
+        os.kill(before, signal.SIGSTOP)
+    else:
+        socket_path(context.home).unlink()
+    assert receiver_process.stop(context.home)
+    with socket.socket() as nobody:
+        assert nobody.connect_ex(("127.0.0.1", state["port"])) != 0
+
+
+def test_what_the_registry_lost_shows_and_an_update_puts_it_there_again(context: Context) -> None:
+    state = up(context, port=free_port())
+    for file in context.home.glob("registry.db*"):
+        file.unlink()
+    assert drift(context, state) == {"warehouseDsn", "spoolMaxBytes", "keepFreeBytes"}
+    assert not list(context.home.glob("registry.db*")), "a look makes nothing"
+    (context.home / "registry.db").touch()  # as a killed update leaves it
+    assert drift(context, state) == {"warehouseDsn", "spoolMaxBytes", "keepFreeBytes"}
+    up(context, port=state["port"])
+    assert drift(context, state) == set()
+    with Registry(context.home / "registry.db") as registry:
+        assert registry.setting("warehouse_dsn") == "postgresql://x"
+
+
+def test_a_preview_shows_the_address_that_an_update_will_give_it() -> None:
+    state = {"port": 1, "url": "http://127.0.0.1:1"}
+    assert Receiver().foresee(state, {"port": 2})["url"] == "http://127.0.0.1:2"
+    assert Receiver().foresee(state, {"port": 1, "publicUrl": "https://a.example/"})["url"] == "https://a.example"
+
+
+def test_the_daemon_gets_no_password_of_the_shell_that_started_it(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("PULUMI_CONFIG_PASSPHRASE", "SLUICE_WAREHOUSE_DSN"):
+        monkeypatch.setenv(name, "a-password")
+    assert "a-password" not in receiver_process._environment().values()
