@@ -91,8 +91,8 @@ class PostgresSchema(Resource):
         await _load_the_rest(context, state)
         dropped = False
         if state.get("destroyData") and not state.get("adopted"):
-            await asyncio.to_thread(_revive_postgres, context, state)
-            dropped = await asyncio.to_thread(_drop, context, state)
+            dsn = await asyncio.to_thread(_revived, context, state)
+            dropped = await asyncio.to_thread(_drop, context, {**state, "dsn": dsn})
         await asyncio.to_thread(_unregister, context, name)
         if not dropped:
             await context.say(f"schema {name} and its rows stay in the warehouse", False)
@@ -275,7 +275,7 @@ async def _load_the_rest(context: Context, state: Properties) -> None:
     waiting = await asyncio.to_thread(_waiting, context, name)
     if not waiting:
         return
-    await asyncio.to_thread(_revive_postgres, context, state)
+    await asyncio.to_thread(_revived, context, state)
     with receiver_process.loading(context.home):
         deadline = time.monotonic() + LOAD_PATIENCE_S
         while time.monotonic() < deadline:
@@ -299,8 +299,10 @@ def _waiting(context: Context, name: str) -> int:
         return spool.waiting(name)
 
 
-def _revive_postgres(context: Context, state: Properties) -> None:
-    """Starts the embedded server if it is down: a stopped stack can be destroyed too, and has work left to do."""
+def _revived(context: Context, state: Properties) -> str:
+    """The warehouse's DSN, after the embedded server was started if it was down: a stopped stack can be destroyed too,
+    and has work left to do. Not always the state's: in a copied folder that is the first one's."""
     server = postgres.recorded(context.home)
     if server is not None and server.dsn == state["dsn"]:
-        postgres.ensure(context.home, 0)
+        return postgres.ensure(context.home, 0).dsn
+    return str(state["dsn"])

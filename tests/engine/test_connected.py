@@ -3,7 +3,8 @@
 That a rotation loses nothing under load is shown elsewhere; here it is what each `up` does, says and leaves alone.
 """
 
-import json
+import subprocess
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +14,7 @@ from stack import CUSTOMERIO, Ran, Stack, Step, event, post
 
 from tests.customerio import CustomerIO
 from tests.customerio.events import EVENTS
+from tests.secrecy import files_below, places_of
 
 WEBHOOK = "stitch_customerio-webhook"
 STITCH: dict[str, Any] = {**CUSTOMERIO, "connect": True}
@@ -27,12 +29,14 @@ class World:
         self.there = there
         self.keys = [there.key()]
         self.credentials: dict[str, Any] = {}
+        self.secrets: set[str] = set(self.keys)
         # A webhook of the same name that feeds another system: it must never be touched.
         self.others = there.ui.create("Stitch Customer.io", OTHERS_URL, ["email_sent"], disabled=True)
         self.others_at_first = there.webhooks[self.others]
 
     def store(self, name: str, value: str, schema: str = "stitch_customerio") -> None:
         """As the messages tell a person to."""
+        self.secrets.add(value)
         path = f"sluice:credentials.{schema}.{name}"
         self.stack.pulumi("config", "set", "--secret", "--path", path, stdin=value, check=True)
         written = yaml.safe_load((self.stack.root / "Pulumi.dev.yaml").read_text())
@@ -381,16 +385,95 @@ def test_an_existing_webhook_is_imported_and_moved_here(world: World) -> None:
     assert "no webhook 1" in missing.text
 
 
+BOTH = {**STITCH, "tokens": {"primary": 4, "secondary": 1}}
+
+
+def test_a_rotation_that_its_key_no_longer_allows_is_finished_with_another(world: World) -> None:
+    old = world.stack.url()
+    world.there.revoke(world.keys[0])
+    world.declare({**BOTH, "tokens": {"primary": 5, "secondary": 1}})
+    assert "(401)" in world.fails()
+    assert post(old, event("while the key is withdrawn")) == 200
+    assert "still works" in world.stack.make("status").text
+    world.keys.append(world.there.key())
+    world.store("app_api_key", world.keys[-1])
+    world.declare({**BOTH, "tokens": {"primary": 5, "secondary": 1}})
+    world.stack.up()
+    assert world.ours.endpoint == world.stack.url() != old
+    assert post(old, event("afterwards")) == 401
+
+
+def test_a_rotation_that_is_killed_while_customerio_is_asked_is_finished_by_the_next_up(world: World) -> None:
+    old, before = world.stack.url(), len(world.there.api.calls)
+    world.declare({**BOTH, "tokens": {"primary": 6, "secondary": 1}})
+    world.there.api.delay_s = 15
+    running = subprocess.Popen(
+        ["pulumi", "up", "--yes", "--skip-preview", "--non-interactive"],
+        cwd=world.stack.root, env=world.stack.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while len(world.there.api.calls) == before:
+        assert running.poll() is None, "it ended before Customer.io was asked"
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    running.kill()
+    running.wait()
+    world.there.api.heal()
+    assert post(old, event("after the kill")) == 200
+    status = world.stack.make("status")
+    assert status.code != 0
+    assert f"updating {WEBHOOK}: run make up" in status.text
+    made = world.stack.make("up")
+    assert made.code == 0, made.text
+    assert world.ours.endpoint == world.stack.url() != old
+    assert post(old, event("afterwards")) == 401
+    assert world.stack.make("status").code == 0
+
+
+def test_a_switch_of_slots_that_failed_is_named_by_status_and_finished_by_the_next_up(world: World) -> None:
+    both = {**BOTH, "tokens": {"primary": 6, "secondary": 1}}
+    world.declare({**both, "active": "secondary"})
+    world.there.api.fail(status=503)
+    assert "Customer.io's API" in world.fails()
+    world.there.api.heal()
+    status = world.stack.make("status")
+    assert status.code != 0
+    assert "the last update failed" in status.text
+    world.stack.up()
+    assert world.ours.endpoint == world.stack.url(slot="secondary")
+    assert world.stack.make("status").code == 0
+
+
+def test_a_preview_of_another_public_address_shows_that_the_webhook_moves(world: World) -> None:
+    both = {**BOTH, "tokens": {"primary": 6, "secondary": 1}, "active": "secondary"}
+    world.declare(both, publicUrl="https://hooks.example.com")
+    assert {step.name for step in world.stack.preview()} == {"receiver", WEBHOOK}
+    world.declare(both)
+
+
 def test_destroy_takes_our_webhook_and_no_other(world: World) -> None:
     world.stack.destroy()
     assert list(world.there.webhooks) == [world.others]
 
 
-def test_no_key_and_no_endpoint_was_shown_or_is_in_the_state(world: World) -> None:
-    texts = [*world.stack.said, world.stack.state_file()]
-    history = (world.stack.root / ".sluice/.pulumi").rglob("*.json*")
-    texts += [path.read_text(errors="replace") for path in history if path.is_file()]
-    texts += [path.read_text(errors="replace") for path in world.stack.home.glob("*.log")]
-    for secret in (*world.keys, "slc_", "elsewhere.example", "stitch.example.com/y"):
-        assert [text for text in texts if secret in text] == []
-    assert any("reportingwebhook" in json.dumps(text).casefold() for text in texts), "control: the states were read"
+def everything(world: World) -> dict[str, bytes]:
+    """What the commands printed, and the files that the stack made, but those that hold the daemons' own secrets."""
+    said = {f"output {number}": text.encode() for number, text in enumerate(world.stack.said)}
+    files = files_below(world.stack.root / ".sluice", but=("postgres", "postgres.json"))
+    return {**said, **{name: text for name, text in files.items() if "registry.db" not in name}}
+
+
+def test_no_key_and_no_endpoint_was_shown_or_is_in_a_file(world: World) -> None:
+    texts = everything(world)
+    assert any("reportingwebhook" in text.decode(errors="replace").casefold() for text in texts.values())
+    for secret in world.secrets:
+        assert places_of(secret, texts) == []
+    for start in (b"slc_", b"elsewhere.example", b"stitch.example.com/y"):
+        assert [name for name, text in texts.items() if start in text] == []
+
+
+def test_control_a_planted_key_is_found(world: World) -> None:
+    world.stack.said.append(f"it is {world.keys[0]}")
+    place = f"output {len(world.stack.said) - 1}"
+    assert places_of(world.keys[0], everything(world)) == [place]
+    world.stack.said.pop()

@@ -26,6 +26,7 @@ from tests.secrecy import ProcessWatch, files_below, forms, places_of
 
 SIGNING_KEY = "a-signing-key-that-nobody-may-see"
 WRONG_PASSWORD = "a-wr0ng-passw0rd-for-the-warehouse"
+SHELLS_PASSWORD = "a-password-of-the-shell-that-up-is-typed-in"
 FIRST_TOKEN = "token of primary, at first"
 REGISTRY = (".sluice/dev/registry.db", ".sluice/dev/registry.db-wal")
 REJECTED = (".sluice/dev/spool.db", ".sluice/dev/postgres/data/")
@@ -114,7 +115,10 @@ def life(stack: Stack) -> Iterator[Life]:
             "signing key": SIGNING_KEY,
             "wrong password": WRONG_PASSWORD,
             "passphrase": stack.environment["PULUMI_CONFIG_PASSPHRASE"],
+            "shell's password": SHELLS_PASSWORD,
         }
+        # As after eval "$(make -s env)". What the shell has must not live on in a daemon.
+        stack.environment["SLUICE_WAREHOUSE_DSN"] = f"postgresql://sluice:{SHELLS_PASSWORD}@127.0.0.1:1/sluice"
         stack.declare({**CUSTOMERIO, "tokens": {"primary": 1, "secondary": 1}})
         stack.up()
         life.learn("at first")

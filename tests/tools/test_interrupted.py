@@ -16,6 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
+from receiver.registry import EndpointEntry, Registry
 from tools import interrupted
 
 
@@ -117,6 +118,23 @@ def test_pending_operations_are_named(tmp_path: Path) -> None:
 def test_a_state_without_pending_operations_has_none(tmp_path: Path, latest: dict[str, Any] | None) -> None:
     assert interrupted.pending(state(tmp_path, latest), "sluice", "dev") == []
     assert interrupted.pending(tmp_path, "sluice", "never-made") == []
+
+
+def test_a_url_that_was_being_made_is_revoked_and_those_of_the_state_stay(tmp_path: Path) -> None:
+    made, pending = "a" * 64, "b" * 64
+    with Registry(tmp_path / "registry.db") as registry:
+        for hash in (made, pending):
+            registry.put_endpoint(EndpointEntry(hash, "s", "primary", "customerio", False, ()))
+    resources = [{"type": "sluice:index:Endpoint", "inputs": {"hash": made}, "delete": True}, {"type": "other"}]
+    exported = {"deployment": {"resources": resources}}
+    assert interrupted.revoke_unknown(tmp_path, exported) == ["b" * 12]
+    with Registry(tmp_path / "registry.db") as registry:
+        assert [endpoint.hash for endpoint in registry.endpoints()] == [made]
+
+
+def test_without_a_registry_there_is_nothing_to_revoke_and_none_is_made(tmp_path: Path) -> None:
+    assert interrupted.revoke_unknown(tmp_path, {"deployment": {}}) == []
+    assert not list(tmp_path.iterdir())
 
 
 def test_clearing_takes_only_the_pending_operations_away() -> None:

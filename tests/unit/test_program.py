@@ -237,6 +237,7 @@ class TestConnected:
             "fullResolution": False,
             "withContent": False,
             "region": "us",
+            "signed": False,
             "appApiKey": Secret("app-key"),
         }
         assert sorted(made.secret_outputs) == ["appApiKey", "endpoint"]

@@ -159,6 +159,7 @@ def test_the_dev_stack_as_shipped_is_valid() -> None:
         ({"publicUrl": "https://a b"}, "publicUrl", '"https://a b"', "must be an address"),
         ({"publicUrl": "https://a.example/v1/s/slc_x"}, "publicUrl", "", "not that of an endpoint"),
         ({"warehouseDsn": f"mysql://u:{KEY}@h/d"}, "warehouseDsn", "", "must be of the form postgresql://"),
+        ({"warehouseDsn": f"postgresql://u:{KEY}@{KEY}@h/d"}, "warehouseDsn", "", "is written %40"),
         ({"credentials": {"nobody": {}}}, "credentials.nobody", "", "no integration has this schema"),
         ({"credentials": []}, "credentials", "", "must be an object"),
     ],
