@@ -1,4 +1,4 @@
-"""What `make status` calls a problem: each thing that is down, or that keeps events waiting, in a sentence of its own."""
+"""What `make status` calls a problem: each thing that is down, or that keeps events waiting, in its own sentence."""
 
 import re
 from pathlib import Path
@@ -31,7 +31,7 @@ def test_nothing_is_said_where_all_is_well() -> None:
     [
         ({**UP, "postgres": "stopped"}, {}, "PostgreSQL is down"),
         ({**UP, "receiver": "stopped"}, {}, "the receiver is down"),
-        ({**UP, "receiver": "not answering (x)"}, {}, "the receiver is not answering (x)"),
+        ({**UP, "receiver": "not answering (x)"}, {}, "the receiver is not answering"),
         (UP, {"warehouse": {"state": "down", "error": "no route", "at": 1.0}}, "the warehouse is down.*no route"),
         (UP, {"warehouse": {"state": "unset", "error": None, "at": 1.0}}, "doesn't know the warehouse"),
         (UP, {"spool": {"trouble": "SpoolFull: full"}}, "senders get 503.*full"),
