@@ -17,11 +17,11 @@ from psycopg import sql
 
 from provider import postgres, receiver_process, views
 from provider.resource import Context, Properties, Resource, ResourceError
+from provider.warehouse import connect
 from receiver import warehouse
 from receiver.registry import Registry, SchemaEntry
 from receiver.spool import Spool
 
-CONNECT_TIMEOUT_S = 10
 LOAD_PATIENCE_S = 60.0
 MARK = "Made by Sluice; do not edit this comment: "
 VIEW_MARK = "Sluice: "
@@ -117,24 +117,10 @@ def _unregister(context: Context, name: str) -> None:
         registry.remove_schema(name)
 
 
-def _connect(dsn: str, **options: Any) -> psycopg.Connection[Any]:
-    try:
-        return psycopg.connect(dsn, connect_timeout=CONNECT_TIMEOUT_S, **options)
-    except psycopg.OperationalError as error:
-        raise ResourceError(
-            f"the warehouse can't be reached ({' '.join(str(error).split()).rstrip('?')}): "
-            "if it is the embedded one, make up starts it; else see sluice:warehouseDsn"
-        ) from None
-    except psycopg.ProgrammingError:  # its message may quote the DSN, password and all
-        raise ResourceError(
-            "sluice:warehouseDsn can't be read: it should look like postgresql://user:password@host:5432/database"
-        ) from None
-
-
 def _make(context: Context, inputs: Properties) -> bool:
     """Creates or completes the schema in one transaction. Returns whether it is an adopted one."""
     name = inputs["name"]
-    with _connect(inputs["dsn"]) as connection:
+    with connect(inputs["dsn"]) as connection:
         try:
             mark = _claim(connection, context, inputs)
             warehouse.create_tables(connection, name, inputs["loading"])
@@ -244,7 +230,7 @@ def _present_views(connection: psycopg.Connection[Any], schema: str) -> dict[str
 
 def _look(state: Properties) -> Properties | None:
     """The schema as it is, or None when it is gone."""
-    with _connect(state["dsn"]) as connection:
+    with connect(state["dsn"]) as connection:
         found = warehouse.describe(connection, state["name"])
         digests = _present_views(connection, state["name"])
     if not found.exists:
@@ -257,7 +243,7 @@ def _look(state: Properties) -> Properties | None:
 def _drop(context: Context, state: Properties) -> bool:
     """Drops the schema if its mark still says that this stack made it."""
     name = state["name"]
-    with _connect(state["dsn"]) as connection:
+    with connect(state["dsn"]) as connection:
         row = connection.execute(
             "SELECT obj_description(oid, 'pg_namespace') FROM pg_namespace WHERE nspname = %s", [name]
         ).fetchone()

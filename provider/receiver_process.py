@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 
 from provider import processes
 from provider.resource import Context, Properties, Resource, ResourceError
+from provider.warehouse import connect
 from receiver import code, control
 from receiver.registry import Registry
 
@@ -125,6 +126,9 @@ class Receiver(Resource):
         return "receiver", await self.update(context, {}, inputs)
 
     async def update(self, context: Context, state: Properties, inputs: Properties) -> Properties:
+        if state.get("warehouseDsn") not in (None, inputs["warehouseDsn"]):
+            # A mistake in it must not take the warehouse that there is away from the loader.
+            await asyncio.to_thread(lambda: connect(inputs["warehouseDsn"]).close())
         await asyncio.to_thread(_configure, context.home, inputs)
         await asyncio.to_thread(_run, context.home, inputs)
         return {**inputs, "url": _url(inputs), "running": True}

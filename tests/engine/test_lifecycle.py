@@ -394,12 +394,14 @@ def unloadable(stack: Stack) -> Iterator[Stack]:
     patient = code.read_text()
     assert patient.count("LOAD_PATIENCE_S = 60.0") == 1, f"{code.name} has changed: this test needs another edit"
     code.write_text(patient.replace("LOAD_PATIENCE_S = 60.0", "LOAD_PATIENCE_S = 2.0"))
-    stack.declare(CUSTOMERIO, destroyData=True)
-    stack.up()
-    stack.sql_execute("ALTER TABLE stitch_customerio.data RENAME TO elsewhere")
-    assert post(stack.url(), event("accepted, and not loaded")) == 200
-    yield stack
-    code.write_text(patient)
+    try:
+        stack.declare(CUSTOMERIO, destroyData=True)
+        stack.up()
+        stack.sql_execute("ALTER TABLE stitch_customerio.data RENAME TO elsewhere")
+        assert post(stack.url(), event("accepted, and not loaded")) == 200
+        yield stack
+    finally:
+        code.write_text(patient)
 
 
 def has_row_and_schema(stack: Stack) -> bool:

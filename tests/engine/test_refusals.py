@@ -8,6 +8,7 @@ from pathlib import Path
 from stack import CUSTOMERIO, Ran, Stack, event, free_port, post
 
 from provider import daemons, postgres
+from receiver.registry import Registry
 
 
 def refused(ran: Ran) -> str:
@@ -61,6 +62,7 @@ def test_a_second_clone_never_shares_a_port_with_the_first(stack: Stack, tmp_pat
         second.destroy()
     finally:
         daemons.stop_all(second.home)
+        postgres.remove(second.home)
 
 
 def test_a_schema_that_sluice_never_made_is_refused_unless_adopted_and_then_never_dropped(stack: Stack) -> None:
@@ -115,7 +117,10 @@ def test_the_data_of_another_postgresql_version_is_refused_with_the_way_out(stac
 def test_an_unreachable_warehouse_is_named_without_its_password(stack: Stack) -> None:
     secret = "w4rehouse-passw0rd"
     stack.pulumi("config", "set", "--secret", "sluice:warehouseDsn", stdin=f"postgresql://me:{secret}@127.0.0.1:1/x")
-    text = refused(stack.pulumi("up", "--yes", "--skip-preview"))
+    with Registry(stack.home / "registry.db") as registry:
+        before = registry.settings()
+        text = refused(stack.pulumi("up", "--yes", "--skip-preview"))
+        assert registry.settings() == before, "the loader still has the warehouse that is there"
     assert "can't be reached" in text
     assert secret not in text
     stack.pulumi("config", "rm", "sluice:warehouseDsn", check=True)

@@ -41,6 +41,7 @@ def connected(tmp_path: Path, cio: CustomerIO) -> Iterator[Stack]:
     stack.up()
     yield stack
     daemons.stop_all(stack.home)
+    postgres.remove(stack.home)
 
 
 def declare(stack: Stack, cio: CustomerIO, *, primary: int, active: str = "primary", events: object = "all") -> None:

@@ -86,3 +86,20 @@ def test_another_warehouse_gets_the_objects_first_and_then_what_waits_in_the_spo
 def test_destroy_leaves_a_given_warehouse_alone_and_running(stack: Stack, elsewhere: dict[str, Path]) -> None:
     stack.destroy()
     assert event_ids(elsewhere["second"]) == ["2", "4"]
+
+
+def test_moving_there_from_the_embedded_one_keeps_its_rows_and_leaves_nothing_down(
+    stack: Stack, elsewhere: dict[str, Path]
+) -> None:
+    stack.pulumi("config", "rm", "sluice:warehouseDsn", check=True)
+    stack.declare(CUSTOMERIO)
+    stack.up()
+    assert post(stack.url(), event("5")) == 200
+    wait_for(stack.home, ["5"])
+    use(stack, elsewhere["second"])
+    assert ("postgres", "delete") in {(step.name, step.op) for step in stack.up()}
+    assert post(stack.url(), event("6")) == 200
+    wait_for(elsewhere["second"], ["2", "4", "6"])
+    status = stack.make("status")
+    assert status.code == 0, status.text
+    assert server_of(stack.home).data.exists(), "what was loaded stays where it is"
