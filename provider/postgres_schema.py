@@ -273,7 +273,8 @@ async def _load_the_rest(context: Context, state: Properties) -> None:
             await asyncio.sleep(0.1)
     raise ResourceError(
         f"{waiting} accepted events of {name} still wait in the spool and can't be loaded: make status says why. "
-        "Nothing was deleted; run this again when they are loaded"
+        "The schema stays, with its rows. Run this again when they are loaded; a URL that was revoked meanwhile comes "
+        "back with make up"
     )
 
 

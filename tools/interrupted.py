@@ -80,6 +80,25 @@ def pending(state: Path, project: str, stack: str) -> list[str]:
     ]
 
 
+def half_written(state: Path) -> list[Path]:
+    """The attribute files beside Pulumi's state files that were being written when their process was killed.
+
+    The state file itself is put in its place at once; its `.attrs` isn't (gocloud.dev v0.46, blob/fileblob/attrs.go),
+    and Pulumi then says no more than "EOF". It does without one that isn't there.
+    """
+    return [path for path in sorted((state / ".pulumi").rglob("*.attrs")) if not _is_json(path)]
+
+
+def _is_json(path: Path) -> bool:
+    try:
+        json.loads(path.read_text())
+    except FileNotFoundError:
+        return True  # nothing to remove
+    except ValueError:
+        return False
+    return True
+
+
 def revoke_unknown(home: Path, exported: Mapping[str, Any]) -> list[str]:
     """Revokes the endpoints that the registry has and the state (a `pulumi stack export`) hasn't; their fingerprints.
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import yaml  # type: ignore[import-untyped]  # its types are a package of their own; two calls don't need it
+import yaml
 
 from tools import interrupted, progress
 
@@ -48,6 +48,11 @@ class Stack:
     def select(self, *, create: bool = False) -> None:
         """Makes it the one that a plain `pulumi up` in this folder works on."""
         self.ask("stack", "select", "--stack", self.name, *(["--create"] if create else []))
+
+    def mend(self) -> None:
+        """Makes the state readable again after a kill in the middle of a write."""
+        for path in interrupted.half_written(self.state):
+            path.unlink(missing_ok=True)
 
     def recover(self) -> None:
         """Clears what a killed `up` left: its lock, its language host, and operations that never ended."""

@@ -61,7 +61,9 @@ def prepared() -> Stack:
     environment.make_backend(ROOT)
     without = environment.variables(ROOT, outer, engine=found.folder)
     standins = plugins.ready(stacks.platform(ROOT, name), without, engine.cache(outer))
-    return Stack(ROOT, name, environment.variables(ROOT, outer, engine=found.folder, standins=standins))
+    stack = Stack(ROOT, name, environment.variables(ROOT, outer, engine=found.folder, standins=standins))
+    stack.mend()
+    return stack
 
 
 def existing() -> Stack:

@@ -1,13 +1,9 @@
 """The tables of a run, in Markdown."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from statistics import median
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from bench.receiver.__main__ import Measured, Sustained
+from bench.receiver.figures import Measured, Sustained
 
 TARGETS = ((64, "FastAPI", 5.0), (64, "Go twin", 0.9), (64, "no-op", 0.5))
 P99_TARGET_MS = 25.0

@@ -1,55 +1,20 @@
 """What happens to a stack between two `up`s, and what the next one makes of it."""
 
-import json
-import os
 import shutil
-import signal
 import sqlite3
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import psutil
 import psycopg
 import pytest
-from stack import CUSTOMERIO, Stack, event, post, processes_of, temporary_clone
+from killing import kill_postgres, kill_receiver, postmaster, receiver_pid, wait_until
+from stack import CUSTOMERIO, Stack, event, post, processes_of
 
-from provider import postgres, receiver_process
+from provider import postgres
 from receiver.registry import Registry
 from receiver.spool import Spool
-
-
-def wait_until(condition: Callable[[], bool], what: str, patience_s: float = 20) -> None:
-    deadline = time.monotonic() + patience_s
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)
-
-
-def receiver_pid(stack: Stack) -> int:
-    running = receiver_process.answers(stack.home)
-    assert running is not None
-    return int(running["pid"])
-
-
-def postmaster(stack: Stack) -> int:
-    """The pid of PostgreSQL's main process."""
-    server = postgres.recorded(stack.home)
-    assert server is not None
-    return int((server.data / "postmaster.pid").read_text().splitlines()[0])
-
-
-def kill_receiver(stack: Stack) -> None:
-    os.kill(receiver_pid(stack), signal.SIGKILL)
-    wait_until(lambda: receiver_process.answers(stack.home) is None, "the receiver is gone")
-
-
-def kill_postgres(stack: Stack) -> None:
-    server = postgres.recorded(stack.home)
-    assert server is not None
-    os.kill(postmaster(stack), signal.SIGKILL)
-    wait_until(lambda: not postgres.answers(server), "PostgreSQL is gone")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -149,142 +114,6 @@ for number in itertools.takewhile(lambda _: not ended, itertools.count()):
         status = getattr(error, "code", type(error).__name__)
     print(status, flush=True)
 """
-
-
-def provider_processes(stack: Stack) -> list[psutil.Process]:
-    found = []
-    for process in psutil.process_iter(["cmdline"]):
-        line = process.info["cmdline"] or []
-        if "provider" in line and str(stack.root) in " ".join(line):
-            found.append(process)
-    return found
-
-
-def kill_up_at(stack: Stack, op: str, type_: str) -> None:
-    """Kills -9 the engine as soon as it has begun that step; its provider must follow it."""
-    log = stack.root / "killed.json"
-    log.unlink(missing_ok=True)
-    running = subprocess.Popen(
-        ["pulumi", "up", "--yes", "--skip-preview", "--non-interactive", "--event-log", str(log)],
-        cwd=stack.root, env=stack.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-
-    def begun() -> bool:
-        whole_lines = log.read_text().rpartition("\n")[0].splitlines() if log.exists() else []
-        steps = [json.loads(line).get("resourcePreEvent", {}).get("metadata") for line in whole_lines]
-        return any(step["op"] == op and step["type"].endswith(f":{type_}") for step in steps if step)
-
-    try:
-        wait_until(lambda: begun() or running.poll() is not None, f"{op} of {type_} has begun", 60)
-        assert running.poll() is None, "it is killed in the middle"
-        assert provider_processes(stack), "else nothing shows that it leaves"
-    finally:
-        running.kill()
-        running.wait()
-    wait_until(lambda: not provider_processes(stack), "the provider leaves with its engine", 10)
-
-
-def assert_make_up_finishes_the_work(stack: Stack) -> None:
-    made = stack.make("up")
-    assert made.code == 0, made.text
-    stack.up("--expect-no-changes")
-    with Registry(stack.home / "registry.db") as registry:
-        live = [endpoint.schema for endpoint in registry.endpoints()]
-    assert sorted(live) == sorted(stack.outputs()["integrations"])
-
-
-def bring_up(stack: Stack, *integrations: dict[str, Any]) -> None:
-    """Makes the stack hold these integrations, with destroyData; nothing to do where it does already."""
-    if (stack.config["integrations"], stack.config.get("destroyData")) != (list(integrations), True):
-        stack.declare(*integrations, destroyData=True)
-        stack.up()
-
-
-@pytest.mark.parametrize(("type_", "kill"), [("PostgresServer", kill_postgres), ("Receiver", kill_receiver)])
-def test_an_up_killed_as_it_revives_a_daemon_converges(stack: Stack, type_: str, kill: Callable[[Stack], None]) -> None:
-    url = stack.url()
-    kill(stack)
-    kill_up_at(stack, "update", type_)
-    assert_make_up_finishes_the_work(stack)
-    assert (stack.url(), post(url, event(f"converged after {type_}"))) == (url, 200)
-
-
-BRIEF: dict[str, Any] = {**CUSTOMERIO, "name": "Brief"}
-
-
-@pytest.mark.parametrize(
-    ("op", "type_"),
-    [
-        ("create", "PostgresSchema"),
-        ("delete", "PostgresSchema"),
-        ("create", "RandomPassword"),
-        ("delete", "RandomPassword"),
-        ("create", "Endpoint"),
-        ("delete", "Endpoint"),
-    ],
-)
-def test_an_up_killed_as_it_adds_or_removes_an_integration_converges(stack: Stack, op: str, type_: str) -> None:
-    both = (CUSTOMERIO, BRIEF)
-    bring_up(stack, *(both if op == "delete" else [CUSTOMERIO]))
-    kept, removed = stack.url(), stack.url("brief") if op == "delete" else ""
-    if removed:
-        assert post(removed, event("to be dropped")) == 200
-    stack.declare(*([CUSTOMERIO] if op == "delete" else both), destroyData=True)
-    kill_up_at(stack, op, type_)
-    assert_make_up_finishes_the_work(stack)
-    assert (stack.url(), post(kept, event(f"converged after {op} of {type_}"))) == (kept, 200)
-    if op == "delete":
-        assert post(removed, event("too late")) == 401
-        assert stack.sql("SELECT 1 FROM pg_namespace WHERE nspname = 'brief'") == []
-    else:
-        assert post(stack.url("brief"), event("converged")) == 200
-        wait_until(lambda: stack.sql("SELECT count(*) FROM brief.data") == [(1,)], "the event is loaded")
-
-
-@pytest.mark.parametrize(
-    ("version", "op", "type_"),
-    [
-        (2, "create-replacement", "RandomPassword"),
-        (3, "create-replacement", "Endpoint"),
-        (4, "delete-replaced", "Endpoint"),
-        (5, "delete-replaced", "RandomPassword"),
-    ],
-)
-def test_a_rotation_killed_at_any_step_converges(stack: Stack, version: int, op: str, type_: str) -> None:
-    bring_up(stack, {**CUSTOMERIO, "tokens": {"primary": version - 1}})
-    old = stack.url()
-    assert post(old, event(f"before rotation {version}")) == 200
-    stack.declare({**CUSTOMERIO, "tokens": {"primary": version}}, destroyData=True)
-    kill_up_at(stack, op, type_)
-    assert_make_up_finishes_the_work(stack)
-    new = stack.url()
-    assert new != old
-    assert post(old, event("by the old URL")) == 401
-    assert post(new, event(f"after rotation {version}")) == 200
-
-
-@pytest.mark.parametrize("type_", ["PostgresServer", "Receiver"])
-def test_a_first_up_killed_as_it_makes_a_daemon_converges(type_: str) -> None:
-    with temporary_clone() as fresh:
-        fresh.declare(CUSTOMERIO)
-        kill_up_at(fresh, "create", type_)
-        assert_make_up_finishes_the_work(fresh)
-        assert post(fresh.url(), event("the first")) == 200
-        wait_until(lambda: fresh.sql("SELECT count(*) FROM stitch_customerio.data") == [(1,)], "the event is loaded")
-
-
-def test_an_up_killed_as_it_writes_the_state_converges(stack: Stack) -> None:
-    """The engine (gocloud.dev, fileblob/attrs.go) first makes each state file's `.attrs` anew and then fills it."""
-    url = stack.url()
-    attributes = stack.root / ".sluice/.pulumi/stacks/sluice/dev.json.attrs"
-    attributes.write_text("")
-    try:
-        assert "EOF" in stack.pulumi("stack", "export").text, "else it does no harm, and nothing is shown"
-        assert_make_up_finishes_the_work(stack)
-    finally:
-        if attributes.exists() and not attributes.read_text():
-            attributes.unlink()  # the next tests need the stack
-    assert stack.url() == url
 
 
 def test_status_names_what_is_down_and_fails_until_all_is_well(stack: Stack) -> None:
