@@ -107,6 +107,11 @@ def ensure(home: Path, port: int) -> Server:
     name = account.pw_name if account else None
     if server is None:
         server = Server(port, "", str(_place(home, account)), name)
+        if server.data.exists():
+            raise ResourceError(
+                f"{home / 'postgres.json'} is gone, and with it the password of the data in {server.data}: put it "
+                "back, or move that folder away to begin with an empty one"
+            )
     elif not Path(server.folder).is_relative_to(home) and Path(server.folder) != _roots_place(home):
         raise ResourceError(
             f"{home} was copied or moved from another folder, whose PostgreSQL lies in {server.folder}: remove "

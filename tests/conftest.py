@@ -1,5 +1,6 @@
 """Fixtures for every tier. Nothing is started before a test asks for it."""
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.postgres import dsn, postgres
@@ -10,3 +11,11 @@ __all__ = ["dsn", "postgres", "scene"]
 # However busy the machine is: how long a test takes is no finding.
 settings.register_profile("sluice", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("sluice")
+
+# A file is one worker's: with the longest ones first, no worker is left alone with one at the end.
+LONGEST_FIRST = ("test_connected", "test_killed", "test_rotation_under_load", "test_first_day", "test_lifecycle")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    last = len(LONGEST_FIRST)
+    items.sort(key=lambda item: LONGEST_FIRST.index(item.path.stem) if item.path.stem in LONGEST_FIRST else last)

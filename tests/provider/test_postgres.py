@@ -196,6 +196,15 @@ def test_data_that_is_gone_is_made_anew_as_another_warehouse(home: Path, filled:
     assert postgres.ensure(home, 0).dsn != filled.dsn
 
 
+def test_data_whose_password_is_lost_is_left_alone(home: Path, filled: postgres.Server) -> None:
+    note = (home / "postgres.json").read_text()
+    (home / "postgres.json").unlink()
+    with pytest.raises(ResourceError, match="put it back"):
+        postgres.ensure(home, 0)
+    (home / "postgres.json").write_text(note)
+    assert kept(postgres.ensure(home, 0)) == [(42,)]
+
+
 def test_psqls_settings_of_a_shell_do_not_reach_sluices_own_connections(
     home: Path, filled: postgres.Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
