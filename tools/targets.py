@@ -360,7 +360,17 @@ def test() -> int:
     standins = plugins.ready("local", without, engine.cache(outer))
     variables = environment.variables(ROOT, outer, engine=found.folder, standins=standins)
     del variables["PULUMI_BACKEND_URL"]  # each test brings a backend of its own, and none touches the project's
-    command = [sys.executable, "-m", "pytest", "-n", "2", "--dist", "loadfile", *shlex.split(given("ARGS"))]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-n",
+        "2",
+        "--dist",
+        "loadfile",
+        "--no-loadscope-reorder",
+        *shlex.split(given("ARGS")),
+    ]
     tested = subprocess.run(command, cwd=ROOT, env=variables).returncode
     if code != 0:
         progress.say("sluice: the linters found something, see above")

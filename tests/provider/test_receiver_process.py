@@ -15,6 +15,7 @@ from provider.receiver_process import Receiver
 from provider.resource import Context, ResourceError
 from receiver.control import socket_path
 from receiver.registry import Registry
+from tests.receiver.running import until
 
 
 def free_port() -> int:
@@ -32,6 +33,11 @@ def context(tmp_path: Path) -> Iterator[Context]:
     yield made
     receiver_process.stop(made.home)
     socket_path(made.home).unlink(missing_ok=True)
+
+
+def refuses(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
 def up(context: Context, **inputs: Any) -> dict[str, Any]:
@@ -84,8 +90,7 @@ def test_one_that_does_not_answer_is_stopped_too(context: Context, how: str, mon
     else:
         socket_path(context.home).unlink()
     assert receiver_process.stop(context.home)
-    with socket.socket() as nobody:
-        assert nobody.connect_ex(("127.0.0.1", state["port"])) != 0
+    until(lambda: refuses(state["port"]))  # of a killed process, some threads may take a moment longer
 
 
 def test_what_the_registry_lost_shows_and_an_update_puts_it_there_again(context: Context) -> None:

@@ -33,10 +33,10 @@ def test_make_alone_lists_every_target() -> None:
 
 def passed(tmp_path: Path, *words: str, environment: dict[str, str] | None = None) -> dict[str, str]:
     """What the tools are given in SLUICE_…, by a Python that only prints it."""
-    fake = tmp_path / "python"
-    fake.write_text(
-        f"#!{sys.executable}\nimport os\n"
-        "print('\\0'.join(f'{k}={v}' for k, v in os.environ.items() if k.startswith('SLUICE_')), end='')\n"
+    fake, program = tmp_path / "python", tmp_path / "program.py"
+    fake.write_text(f"#!/bin/sh\nexec '{sys.executable}' '{program}'\n")  # a #! line can't hold a path with spaces
+    program.write_text(
+        "import os\nprint('\\0'.join(f'{k}={v}' for k, v in os.environ.items() if k.startswith('SLUICE_')), end='')\n"
     )
     fake.chmod(0o755)
     text = make("sql", f"PYTHON={fake}", *words, environment=environment)
