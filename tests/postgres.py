@@ -34,7 +34,8 @@ def _everyone_may_enter(folder: Path) -> bool:
     return all(step.stat().st_mode & 0o005 == 0o005 for step in (folder, *folder.parents))
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody has just now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -54,7 +55,7 @@ class PostgresServer:
             if not _everyone_may_enter(self._bin):
                 self._bin = Path(shutil.copytree(self._bin.parent, self._folder / "install")) / "bin"
         self._data = self._folder / "data"
-        self.port = _free_port()
+        self.port = free_port()
         password = secrets.token_hex(12)
         pwfile = self._folder / "pw"
         pwfile.write_text(password)

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -20,19 +19,13 @@ import psycopg
 import yaml
 
 from provider import daemons, postgres
+from tests.postgres import free_port
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
 NOT_CLONED = shutil.ignore_patterns(".*", "__pycache__", "tests", "bench", "Pulumi.dev.yaml")
 PATIENCE_S = 180
 
 CUSTOMERIO: dict[str, Any] = {"name": "Stitch Customer.io", "source": "customerio", "tokens": {"primary": 1}}
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody has just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass

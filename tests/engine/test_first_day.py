@@ -21,10 +21,11 @@ from pathlib import Path
 import psutil
 import psycopg
 import pytest
-from stack import NOT_CLONED, PROJECT, event, free_port, post, processes_of
+from stack import NOT_CLONED, PROJECT, event, post, processes_of
 
 from provider import daemons, postgres
 from receiver import token
+from tests.postgres import free_port
 from tests.secrecy import places_of
 from tools.engine import engine
 

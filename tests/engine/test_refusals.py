@@ -5,10 +5,11 @@ import os
 import socket
 from pathlib import Path
 
-from stack import CUSTOMERIO, Ran, Stack, event, free_port, post
+from stack import CUSTOMERIO, Ran, Stack, event, post
 
 from provider import daemons, postgres
 from receiver.registry import Registry
+from tests.postgres import free_port
 
 
 def refused(ran: Ran) -> str:

@@ -15,13 +15,8 @@ from provider.receiver_process import Receiver
 from provider.resource import Context, ResourceError
 from receiver.control import socket_path
 from receiver.registry import Registry
+from tests.postgres import free_port
 from tests.receiver.running import until
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import psutil
 import pytest
 
 from receiver.control import Conversation, ask_sync
+from tests.postgres import free_port
 from tests.receiver import running
 from tests.receiver.running import Running, Senders, end, event, register, spooled, start, until
 
@@ -107,7 +108,7 @@ def test_a_successor_that_dies_with_the_control_socket_gives_it_back(home: Path,
 
 def test_another_port_is_served_before_the_old_one_is_given_up(home: Path, receiver: Running) -> None:
     path = register(home)
-    with running.ended(start(home, port=_free_port())) as new:
+    with running.ended(start(home, port=free_port())) as new:
         assert new.port != receiver.port
         assert receiver.process.wait(30) == 0
         until(lambda: new.post(path, event("moved")).status == 200)
@@ -121,10 +122,3 @@ def test_a_receiver_that_hangs_is_ended_by_the_next(home: Path, receiver: Runnin
     with running.ended(start(home, port=receiver.port)) as new:
         assert receiver.process.wait(30) == 0
         until(lambda: new.post(path, event("new")).status == 200)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
