@@ -14,7 +14,8 @@ from typing import Any
 
 import uvloop
 
-from receiver.app import BODY_SECONDS, place
+from receiver.answers import place
+from receiver.app import BODY_SECONDS
 from receiver.server import HEAD_SECONDS, Options, Receiver, StartFailed, raise_descriptor_limit
 
 START_FAILED = 3

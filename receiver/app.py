@@ -1,16 +1,12 @@
-"""The receiver's one route, POST /v1/<schema>/<token>: an event's way from the request to the spool.
-
-Its answers follow Customer.io's retry rules (reporting webhooks: 4 s timeout; after 400 401 402 403 404 405 410 429
-500 502 521 or a broken connection the first retry comes an hour later, and later events wait behind it): whatever
-passes by itself is a 503, a body that can't be used is a 200 and a row in `_sdc_rejected`, and a 200 means "on disk".
-"""
+"""The receiver's one route, POST /v1/<schema>/<token>: an event's way from the request to the spool."""
 
 import asyncio
 import logging
 import time
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from receiver import event, token
+from receiver.answers import OK, TOO_SLOW, UNAUTHORIZED, UNAVAILABLE, Address, Answer, address, place
 from receiver.body import (
     BUDGET_BYTES,
     SMALL_BYTES,
@@ -33,7 +29,6 @@ from receiver.spool import Arrival
 
 BODY_SECONDS = 15.0
 SWEEP_SECONDS = 0.1
-RETRY_AFTER_SECONDS = 5
 QUIET_SECONDS = 1.0
 THROWN_AWAY_BYTES = 2**20  # of a body that nobody wants, so that its sender comes to read the answer
 LOGGED_REFUSALS = 100  # a minute
@@ -58,24 +53,6 @@ class Exchange(Request, Protocol):
 
     def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None: ...
 
-
-class Answer(NamedTuple):
-    status: int
-    headers: list[tuple[str, str]]
-    body: bytes
-    closes: bool = False  # the connection can't be used again
-
-
-def _fixed(status: int, word: str, *headers: tuple[str, str], closes: bool = False) -> Answer:
-    return Answer(status, [("content-type", "application/json"), *headers], b'{"status":"%s"}' % word.encode(), closes)
-
-
-OK = _fixed(200, "ok")
-UNAUTHORIZED = _fixed(401, "unauthorized")
-NOT_FOUND = _fixed(404, "not found")
-METHOD_NOT_ALLOWED = _fixed(405, "method not allowed", ("allow", "POST"))
-TOO_SLOW = _fixed(408, "the body took too long", closes=True)
-UNAVAILABLE = _fixed(503, "try again", ("retry-after", str(RETRY_AFTER_SECONDS)))
 
 TOO_LARGE = f"larger than {event.MAX_BYTES} bytes, of which the first are kept"
 
@@ -135,16 +112,13 @@ class App:
             return UNAVAILABLE
 
     async def _respond(self, scope: Scope, exchange: Exchange, now: float) -> Answer:
-        match scope.path.split("/"):
-            case ["", "v1", schema, printed] if schema and printed:
-                if scope.method != "POST":
-                    return await self._refuse(scope, exchange, METHOD_NOT_ALLOWED)
-            case _:
-                return await self._refuse(scope, exchange, NOT_FOUND)
+        asked = address(scope.method, scope.path)
+        if not isinstance(asked, Address):
+            return await self._refuse(scope, exchange, asked)
         # Every token is hashed and looked up alike, well-formed or not: the time tells nothing.
-        hash = token.digest(printed)
+        hash = token.digest(asked.token)
         endpoint = self._endpoints.by_hash.get(hash)
-        if endpoint is None or endpoint.schema != schema:
+        if endpoint is None or endpoint.schema != asked.schema:
             self._count_refusal(hash, "its token is not a live one of that schema")
             return await self._refuse(scope, exchange, UNAUTHORIZED)
         self.traffic.saw(hash, now)
@@ -221,11 +195,3 @@ def _announced(headers: Headers) -> int | None:
     if headers.get("transfer-encoding") is not None:
         return None
     return int(headers.get("content-length", 0))  # hyper has refused what isn't a number
-
-
-def place(error: BaseException) -> str:
-    """Where in the code `error` was raised, and nothing of what it says."""
-    trace = error.__traceback__
-    while trace and trace.tb_next:
-        trace = trace.tb_next
-    return f"{trace.tb_frame.f_code.co_qualname}:{trace.tb_lineno}" if trace else "?"

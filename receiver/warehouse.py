@@ -13,39 +13,30 @@ import psycopg
 from psycopg import sql
 
 from receiver.registry import Loading
+from receiver.rows import DATA, REJECTED, TABLE_VERSION, Column, Type, record_text, storable
 from receiver.spool import SpooledRow
 
 Connection = psycopg.Connection[Any]
 
-# Stitch's columns, with the whole body in `payload` instead of one column per field. NOT NULL is what the loader
-# always gives. _sdc_table_version is Stitch's; it changes when a table is truncated, which Sluice never does.
-DATA_COLUMNS = {
-    "event_id": "text NOT NULL",
-    "object_type": "text",
-    "metric": "text",
-    "timestamp": "bigint",
-    "payload": "jsonb NOT NULL",
-    "_sdc_received_at": "timestamp with time zone NOT NULL",
-    "_sdc_batched_at": "timestamp with time zone NOT NULL",
-    "_sdc_sequence": "bigint NOT NULL",
-    "_sdc_table_version": "bigint",
+_POSTGRES: Mapping[Type, str] = {
+    "text": "text",
+    "bigint": "bigint",
+    "json": "jsonb",
+    "timestamp": "timestamp with time zone",
+    "bytes": "bytea",
 }
-# Stitch's first four (stitchdata/docs, `_data/stitch/system-tables/sdc-rejected.yml`), then the body as it came,
-# its place in the order, and when it was replayed.
-REJECTED_COLUMNS = {
-    "_sdc_rejected_at": "timestamp with time zone NOT NULL",
-    "table_name": "text",
-    "reason": "text",
-    "record": "text",
-    "_sdc_raw": "bytea",
-    "_sdc_sequence": "bigint",
-    "_sdc_replayed_at": "timestamp with time zone",
-}
+
+
+def _definitions(columns: Mapping[str, Column]) -> dict[str, str]:
+    return {name: _POSTGRES[its.type] + (" NOT NULL" if its.is_required else "") for name, its in columns.items()}
+
+
+DATA_COLUMNS = _definitions(DATA)
 SPOOLS_COLUMNS = {"spool_id": "text PRIMARY KEY", "last_sequence": "bigint NOT NULL"}
 
 TABLES: dict[str, dict[str, str]] = {
     "data": DATA_COLUMNS,
-    "_sdc_rejected": REJECTED_COLUMNS,
+    "_sdc_rejected": _definitions(REJECTED),
     "_sdc_spools": SPOOLS_COLUMNS,
 }
 
@@ -68,8 +59,6 @@ _INDEXES = {
 }
 _APPEND_INDEX = "data_event_id_sequence"  # what data_latest looks up under append
 _KEY = "data_pkey"
-
-RECORD_CHARACTERS = 65_536  # of a rejected record shown as text; _sdc_raw has all of it
 
 
 class LoadingError(Exception):
@@ -285,7 +274,7 @@ def claim(connection: Connection, schema: str, spool_id: str, first: int, last: 
 _INSERT = """
 INSERT INTO {schema}.data AS d ({columns})
 SELECT event_id, object_type, metric, sent, body::jsonb,
-       'epoch'::timestamptz + received * interval '1 microsecond', now(), sequence, 1
+       'epoch'::timestamptz + received * interval '1 microsecond', now(), sequence, {version}
 FROM unnest(%b::text[], %b::text[], %b::text[], %b::int8[], %b::text[], %b::int8[], %b::int8[])
   AS row(event_id, object_type, metric, sent, body, received, sequence)"""
 
@@ -304,6 +293,7 @@ def insert_events(connection: Connection, schema: str, loading: Loading, rows: S
     statement = sql.SQL(_INSERT + (_UPDATE if loading == "upsert" else "")).format(
         schema=sql.Identifier(schema),
         columns=sql.SQL(", ").join(map(sql.Identifier, DATA_COLUMNS)),
+        version=sql.Literal(TABLE_VERSION),
         assignments=sql.SQL(", ").join(
             sql.SQL("{0} = EXCLUDED.{0}").format(sql.Identifier(column))
             for column in DATA_COLUMNS
@@ -335,8 +325,8 @@ def insert_rejects(connection: Connection, schema: str, rows: Sequence[SpooledRo
     connection.execute(
         sql.SQL(_REJECT).format(sql.Identifier(schema)),
         [
-            [_storable(row.reason or "") for row in rows],
-            [_storable(row.body[: 4 * RECORD_CHARACTERS].decode(errors="replace"))[:RECORD_CHARACTERS] for row in rows],
+            [storable(row.reason or "") for row in rows],
+            [record_text(row.body) for row in rows],
             [row.body for row in rows],
             [row.sequence for row in rows],
         ],
@@ -350,8 +340,3 @@ def rejected_among(connection: Connection, schema: str, sequences: Sequence[int]
     )
     found = connection.execute(query, [list(sequences)]).fetchone()
     return int(str(found[0])) if found else 0
-
-
-def _storable(text: str) -> str:
-    """`text` with what PostgreSQL's text can't hold (NUL, lone surrogates) made visible."""
-    return text.replace("\0", "\\u0000").encode(errors="backslashreplace").decode()

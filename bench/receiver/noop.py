@@ -8,7 +8,7 @@ from typing import Any
 import uvloop
 
 from receiver import listener
-from receiver.app import OK
+from receiver.answers import OK
 from receiver.server import Granian, Options
 
 
