@@ -1,8 +1,11 @@
 """Where Pulumi's config enters: the one place that knows how the engine hands it over."""
 
+import os
+
 import pulumi
 from pulumi.runtime.config import CONFIG, get_config_env, is_config_secret
 
+from components import passphrase
 from components.settings import NAMESPACE, Settings, SettingsError, parse
 
 
@@ -17,6 +20,12 @@ def read() -> Settings:
     prefix = f"{NAMESPACE}:"
     raw = {key.removeprefix(prefix): text for key, text in everything.items() if key.startswith(prefix)}
     try:
-        return parse(raw, stack=pulumi.get_stack(), secret_keys={key for key in raw if is_config_secret(prefix + key)})
+        return parse(
+            raw,
+            stack=pulumi.get_stack(),
+            secret_keys={key for key in raw if is_config_secret(prefix + key)},
+            aws_region=everything.get("aws:region") or os.environ.get("AWS_REGION"),
+            passphrase=passphrase.of_stack(pulumi.get_stack()),
+        )
     except SettingsError as mistakes:
         raise pulumi.RunError(str(mistakes)) from None

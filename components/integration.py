@@ -42,6 +42,7 @@ class Integration(pulumi.ComponentResource):
     ) -> None:
         super().__init__("sluice:index:Integration", settings.schema_name, None, opts)
         self._settings = settings
+        self._platform = platform
         self.schema = settings.schema_name
 
         schema = platform.schema(settings, parent=self)
@@ -75,6 +76,7 @@ class Integration(pulumi.ComponentResource):
             signed=settings.signed,
             app_api_key=connection.app_api_key.get_secret_value(),
             api_url=connection.api_url,
+            settle_seconds=self._platform.settle_seconds or None,
             opts=opts,
         )
         if connection.waits_for_key and not pulumi.runtime.is_dry_run():

@@ -1,11 +1,12 @@
 """What an Integration asks of the place where it runs; each platform answers with resources of its own."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import pulumi
 
-from components.settings import IntegrationSettings
+from components.settings import IntegrationSettings, Settings
 from components.token import Token
 
 
@@ -22,6 +23,17 @@ class Endpoint:
 class Platform(Protocol):
     """Makes an integration's parts as children of `parent`, under names that start with its schema's."""
 
+    settle_seconds: int
+    """How long after the sender was moved a delivery to the old URL may still be under way."""
+
+    url: pulumi.Output[str]
+    """Where senders reach the receiver, without a path."""
+
+    @property
+    def warehouse(self) -> Mapping[str, Any]:
+        """Where the rows are, for the stack's outputs."""
+        ...
+
     def schema(self, integration: IntegrationSettings, *, parent: pulumi.Resource) -> pulumi.Resource:
         """Where the integration's events land."""
         ...
@@ -37,3 +49,14 @@ class Platform(Protocol):
     ) -> Endpoint:
         """The URL of a token slot, opened once `schema` is there: no event comes before its tables."""
         ...
+
+
+def of(settings: Settings) -> Platform:
+    """The platform that the stack's config names. Each is imported on its own: pulumi-aws alone takes a second."""
+    if settings.platform == "aws":
+        from components.aws.platform import AwsPlatform
+
+        return AwsPlatform(settings)
+    from components.local.platform import LocalPlatform
+
+    return LocalPlatform(settings)

@@ -30,6 +30,7 @@ from pydantic.alias_generators import to_camel
 from components import naming
 from components.customerio.events import DOCUMENTED_ONLY
 from components.customerio.events import EVENTS as CUSTOMERIO_EVENTS
+from components.passphrase import DEV_PASSPHRASE
 from receiver.token import PREFIX as TOKEN_PREFIX
 
 NAMESPACE = "sluice"
@@ -38,12 +39,53 @@ GIB = 1024**3
 
 EVENTS_BY_SOURCE: Mapping[str, tuple[str, ...]] = {"customerio": CUSTOMERIO_EVENTS}
 
-# What the rules know and this version can't do yet: by key, the value, and what to do instead.
-NOT_BUILT: Mapping[str, tuple[object, str]] = {
-    "platform": ("aws", "the AWS platform is not built yet in this version: use `local`"),
+# What has a meaning on one platform alone. Pulumi.yaml gives every stack every default: another value is what counts.
+ONLY_ON: Mapping[str, tuple[str, ...]] = {
+    "local": ("port", "postgresPort", "warehouseDsn", "spoolMaxBytes", "keepFreeBytes", "drain"),
+    "aws": (
+        "schemaPrefix",
+        "protect",
+        "logRetentionDays",
+        "reservedConcurrency",
+        "functionRuntime",
+        "functionArchitecture",
+        "streamDrain",
+        "alarmEmail",
+        "redshift",
+    ),
 }
 
+# CloudWatch Logs takes no other numbers of days (API reference, PutRetentionPolicy).
+LOG_RETENTION_DAYS = (
+    1,
+    3,
+    5,
+    7,
+    14,
+    30,
+    60,
+    90,
+    120,
+    150,
+    180,
+    365,
+    400,
+    545,
+    731,
+    1096,
+    1827,
+    2192,
+    2557,
+    2922,
+    3288,
+    3653,
+)
+
 Location = tuple[str | int, ...]
+
+REGION: Location = ("aws:region",)
+PASSPHRASE: Location = ("PULUMI_CONFIG_PASSPHRASE",)
+OUTSIDE = (REGION, PASSPHRASE)  # of the config's own namespace
 
 
 @dataclass(frozen=True)
@@ -114,6 +156,7 @@ class IntegrationSettings(_Model):
     pinned_schema: str | None = Field(None, alias="schema")
     loading: Literal["upsert", "append"] = "upsert"
     adopt: bool = False
+    max_silence_hours: int | None = Field(None, ge=1, le=168)
 
     @property
     def schema_name(self) -> str:
@@ -187,6 +230,14 @@ class Connection:
     """Whether deliveries must be signed with a key that isn't known yet."""
 
 
+class Redshift(_Model):
+    """A Redshift workgroup that reads every schema: it is given an external schema over each Glue database."""
+
+    workgroup: str = Field(pattern=r"^[a-z0-9-]{3,64}$")
+    database: str = Field("dev", pattern=r"^[A-Za-z_][A-Za-z0-9_$]{0,126}$")
+    iam_role: str = Field(pattern=r"^arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+$")
+
+
 class Settings(_Model):
     """A stack's whole config, valid. A field is named as its key in the config, in snake_case."""
 
@@ -202,6 +253,15 @@ class Settings(_Model):
     keep_free_bytes: int = Field(1 * GIB, ge=0)
     drain: int = Field(30, ge=0, le=30)
     destroy_data: bool = False
+    schema_prefix: str = Field("", pattern=r"^([a-z_][a-z0-9_]{0,31})?$")
+    protect: bool = True
+    log_retention_days: int = 30
+    reserved_concurrency: int | None = Field(None, ge=1, le=1_000_000)
+    function_runtime: Literal["python3.11", "python3.12", "python3.13", "python3.14"] = "python3.13"
+    function_architecture: Literal["arm64", "x86_64"] = "arm64"
+    stream_drain: int = Field(180, ge=0, le=3600)
+    alarm_email: str | None = Field(None, pattern=r"^[^@\s]+@[^@\s]+$")
+    redshift: Redshift | None = None
 
     def signing_keys(self, integration: IntegrationSettings) -> list[SecretStr]:
         """The keys that its deliveries may be signed with, two while one is changed; none if not `signed`."""
@@ -219,6 +279,13 @@ class Settings(_Model):
         if key is None:
             raise AssertionError("checked by the rules below")
         return Connection(key, self.customerio_api, integration.signed and not self.signing_keys(integration))
+
+    @field_validator("log_retention_days")
+    @classmethod
+    def _is_a_retention(cls, days: int) -> int:
+        if days not in LOG_RETENTION_DAYS:
+            raise ValueError(f"must be one of {', '.join(map(str, LOG_RETENTION_DAYS))}: CloudWatch takes no others")
+        return days
 
     @field_validator("public_url", "customerio_api")
     @classmethod
@@ -263,11 +330,14 @@ def parse(
     *,
     stack: str,
     secret_keys: Collection[str],
+    aws_region: str | None = None,
+    passphrase: str | None = None,
 ) -> Settings:
     """Check a stack's config.
 
     `raw`: decrypted values by key, without the namespace; as the engine hands them over (all as text, lists
     and objects as JSON) or decoded already. `secret_keys`: the keys that the stack's file holds encrypted.
+    `aws_region`: what `aws:region` says. `passphrase`: what the stack's secrets are encrypted with, where it is one.
     Raises SettingsError with every mistake, in the order of the fields above.
     """
     config = _Config(raw, stack=stack, secret_keys=secret_keys)
@@ -277,7 +347,7 @@ def parse(
     except ValidationError as error:
         for finding in error.errors(include_url=False, include_input=False):
             config.wrong(finding["loc"], _problem(finding["type"], finding["loc"], finding))
-    _Rules(config).apply()
+    _Rules(config, aws_region, passphrase).apply()
     if settings is None or config.mistakes:
         raise SettingsError(config.mistakes_in_order(), stack=stack)
     return settings
@@ -287,7 +357,11 @@ class _Config:
     """A config under examination: its values by location, and the mistakes found so far."""
 
     # What the engine hands over as plain text; everything else is text that stands for JSON.
-    _TEXT = frozenset({"platform", "publicUrl", "customerioApi", "warehouseDsn"})
+    _TEXT = frozenset({"platform", "publicUrl", "customerioApi", "warehouseDsn", "schemaPrefix", "alarmEmail"}) | {
+        "functionRuntime",
+        "functionArchitecture",
+    }
+    _UNSET = frozenset({"reservedConcurrency", "redshift"})
     _SECRET = frozenset({"credentials", "warehouseDsn"})
 
     def __init__(self, raw: Mapping[str, Any], *, stack: str, secret_keys: Collection[str]) -> None:
@@ -296,7 +370,7 @@ class _Config:
         self.values = {
             key: self._decoded(key, value)
             for key, value in raw.items()
-            if not (key in self._TEXT and value == "")  # how Pulumi.yaml writes "none by default"
+            if not (key in self._TEXT | self._UNSET and value == "")  # how Pulumi.yaml writes "none by default"
         }
         self._found: dict[Location, list[Mistake]] = {}
 
@@ -358,6 +432,8 @@ class _Config:
 
 def path(location: Location) -> str:
     """A location as `pulumi config --path` takes it."""
+    if location in OUTSIDE:
+        return str(location[0])
     text = ""
     for step in location:
         if isinstance(step, int):
@@ -382,6 +458,8 @@ def _model_at(location: Location) -> type[BaseModel]:
             return IntegrationSettings
         case ("credentials", _, *rest) if rest:
             return Credentials
+        case ("redshift", *rest) if rest:
+            return Redshift
         case _:
             return Settings
 
@@ -408,6 +486,8 @@ def _problem(kind: str, location: Location, finding: Mapping[str, Any]) -> str:
             return "must be an object, of `key: value` lines"
         case "literal_error":
             return f"must be {limits['expected'].replace(chr(39), '`')}"
+        case "string_pattern_mismatch":
+            return _PATTERNS[str(location[-1])]
         case "greater_than_equal":
             return f"must be {limits['ge']} or more"
         case "less_than_equal":
@@ -416,6 +496,15 @@ def _problem(kind: str, location: Location, finding: Mapping[str, Any]) -> str:
             return str(limits["error"])
         case _:
             return str(finding["msg"])
+
+
+_PATTERNS = {
+    "schemaPrefix": "must be at most 32 of a-z, 0-9 and _, and start with a letter or _",
+    "alarmEmail": "must be an e-mail address",
+    "workgroup": "must be a Redshift Serverless workgroup's name: 3 to 64 of a-z, 0-9 and -",
+    "database": "must be a Redshift database's name",
+    "iamRole": "must be the ARN of the role that Redshift reads with, arn:aws:iam::<account>:role/<name>",
+}
 
 
 def _nearest(word: str, known: Iterable[str]) -> str:
@@ -436,15 +525,20 @@ def _is_loopback(host: str) -> bool:
 class _Rules:
     """Everything that takes more than one field to see, or that only this version asks for."""
 
-    def __init__(self, config: _Config) -> None:
+    def __init__(self, config: _Config, aws_region: str | None, passphrase: str | None) -> None:
         self._config = config
+        self._aws_region = aws_region
+        self._passphrase = passphrase
+        self._platform = config.at("platform") or "local"
         integrations = config.at("integrations")
         self._places = range(len(integrations)) if isinstance(integrations, list) else range(0)
         self._schemas: dict[int, str] = {}  # of the integrations that have a usable one, by place
 
     def apply(self) -> None:
         self._secrets_are_encrypted()
-        self._only_what_is_built()
+        self._keys_are_the_platforms()
+        if self._platform == "aws":
+            self._aws_is_set_up()
         for place in self._places:
             self._schema_is_its_own(place)
             self._events_exist(place)
@@ -467,10 +561,34 @@ class _Rules:
             where = config.command("credentials", "<schema>", "<key>")
             config.wrong(("integrations",), f"has an encrypted value; a secret's place is elsewhere: {where}")
 
-    def _only_what_is_built(self) -> None:
-        for key, (value, problem) in NOT_BUILT.items():
-            if self._config.at(key) == value:
-                self._config.wrong((key,), problem)
+    def _keys_are_the_platforms(self) -> None:
+        for platform, keys in ONLY_ON.items():
+            for key in keys if self._platform in ("local", "aws") and platform != self._platform else ():
+                default = next(field.default for field in Settings.model_fields.values() if field.alias == key)
+                if self._config.sound(key) not in (default, None):
+                    self._config.wrong((key,), f"has a meaning on platform {platform} only: take it out")
+
+    def _aws_is_set_up(self) -> None:
+        config = self._config
+        if not self._aws_region:
+            config.wrong(REGION, f"is missing: pulumi config set --stack {config.stack} aws:region eu-west-1")
+        elif not re.fullmatch(r"[a-z]{2}(-[a-z]+)+-\d", self._aws_region):
+            config.wrong(REGION, f"{self._aws_region!r} is no region's name, such as eu-west-1")
+        if self._passphrase == DEV_PASSPHRASE:
+            config.wrong(
+                PASSPHRASE, "is the dev stack's default, which everybody knows: this stack needs one of its own"
+            )
+        if config.at("destroyData") is True and config.at("protect") is not False:
+            config.wrong(
+                ("destroyData",), "can't be while `protect` is true, which is its default: set `protect: false`"
+            )
+        for place in self._places:
+            if config.at("integrations", place, "loading") == "upsert":
+                config.wrong(
+                    ("integrations", place, "loading"),
+                    "can't be had on aws, where `data` has one row per delivery and `data_latest` one per event: "
+                    "take it out, or write append",
+                )
 
     def _schema_is_its_own(self, place: int) -> None:
         config = self._config
@@ -558,7 +676,7 @@ class _Rules:
     def _senders_can_reach_the_receiver(self) -> None:
         config = self._config
         connected = [place for place in self._places if config.at("integrations", place, "connect") is True]
-        if config.at("platform") == "aws" or not connected:
+        if self._platform == "aws" or not connected:
             return
         if "customerioApi" in config.values and (
             (api := config.sound("customerioApi")) is None or _is_loopback(urlsplit(api).hostname or "")

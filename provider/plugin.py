@@ -40,10 +40,11 @@ from provider.receiver_process import Receiver
 from provider.reporting_webhook import ReportingWebhook
 from provider.resource import Context, Properties, Resource, ResourceError
 from provider.serve import Say
+from provider.stream_drain import StreamDrain
 
 RESOURCES: dict[str, Resource] = {
     resource.token: resource
-    for resource in (PostgresServer(), Receiver(), PostgresSchema(), Endpoint(), ReportingWebhook())
+    for resource in (PostgresServer(), Receiver(), PostgresSchema(), Endpoint(), ReportingWebhook(), StreamDrain())
 }
 
 

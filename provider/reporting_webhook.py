@@ -7,6 +7,7 @@ place, so that a rotation is one request, made after the new endpoint is live an
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
 
 class ReportingWebhook(Resource):
     """Inputs: schema, name, endpoint (secret), events, disabled, fullResolution, withContent, region, apiUrl (only
-    where it isn't the region's own), appApiKey (secret), and for a warning alone: signed (deliveries are checked with a
-    stored key). Outputs: the same, and webhookId. Id: <schema>/<webhookId>.
+    where it isn't the region's own), appApiKey (secret), settleSeconds (how long an update that moves it waits before
+    it returns, for what is under way to the old endpoint), and for a warning alone: signed (deliveries are checked with
+    a stored key). Outputs: the same, and webhookId. Id: <schema>/<webhookId>.
     """
 
     token = "sluice:index:ReportingWebhook"  # noqa: S105
@@ -51,13 +53,16 @@ class ReportingWebhook(Resource):
 
     async def update(self, context: Context, state: Properties, inputs: Properties) -> Properties:
         try:
-            return {**inputs, "webhookId": await _put(context, state, inputs)}
+            webhook_id = await _put(context, state, inputs)
         except ResourceError as error:
             if state["endpoint"] == inputs["endpoint"]:
                 raise
             raise ResourceError(
                 f"{error}\nThe old URL still works, and goes on working until an `up` has moved the webhook"
             ) from None
+        if state["endpoint"] != inputs["endpoint"]:
+            await asyncio.sleep(inputs.get("settleSeconds") or 0)
+        return {**inputs, "webhookId": webhook_id}
 
     async def read(self, context: Context, state: Properties) -> Properties | None:
         async with _api(context, state) as api:

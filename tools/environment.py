@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
+from components.passphrase import DEV_PASSPHRASE
 from tools.engine.plugins import STANDINS
 
 DEV = "dev"
-DEV_PASSPHRASE = "sluice-dev"  # noqa: S105 (public on purpose: it guards nothing but a stack to play with)
 PASSPHRASE = "PULUMI_CONFIG_PASSPHRASE"  # noqa: S105 (a variable's name)
 
 EXPORTED = (

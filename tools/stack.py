@@ -26,8 +26,14 @@ def settings(root: Path, name: str) -> dict[str, Any]:
 
 def platform(root: Path, name: str) -> str:
     """The platform that the stack's config names: `local` or `aws`."""
-    config = settings(root, name).get("config")
-    return str((config if isinstance(config, dict) else {}).get("sluice:platform", "local"))
+    return str(config(root, name).get("platform", "local"))
+
+
+def config(root: Path, name: str) -> dict[str, Any]:
+    """The `sluice:` config in Pulumi.<name>.yaml, by key without its namespace."""
+    found = settings(root, name).get("config")
+    items = found.items() if isinstance(found, dict) else ()
+    return {str(key).removeprefix("sluice:"): value for key, value in items if str(key).startswith("sluice:")}
 
 
 class Stack:

@@ -61,6 +61,10 @@ def prepared() -> Stack:
     environment.make_backend(ROOT)
     without = environment.variables(ROOT, outer, engine=found.folder)
     standins = plugins.ready(stacks.platform(ROOT, name), without, engine.cache(outer))
+    if stacks.platform(ROOT, name) == "aws":
+        from tools import function_library  # it needs Pulumi's SDK, which takes half a second
+
+        function_library.ready(ROOT, stacks.config(ROOT, name), engine.cache(outer))
     stack = Stack(ROOT, name, environment.variables(ROOT, outer, engine=found.folder, standins=standins))
     stack.mend()
     return stack

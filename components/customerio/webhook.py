@@ -7,7 +7,11 @@ from pulumi import Input, Output, ResourceOptions
 
 
 class ReportingWebhook(pulumi.CustomResource):
-    """Tells Customer.io which events to post to which endpoint. `api_url` None: the region's own API."""
+    """Tells Customer.io which events to post to which endpoint. `api_url` None: the region's own API.
+
+    `settle_seconds`: how long an update that moves it takes at least, so that what was under way to the old endpoint
+    arrives before that goes.
+    """
 
     def __init__(
         self,
@@ -24,6 +28,7 @@ class ReportingWebhook(pulumi.CustomResource):
         signed: Input[bool],
         app_api_key: Input[str],
         api_url: Input[str] | None = None,
+        settle_seconds: Input[int] | None = None,
         opts: ResourceOptions | None = None,
     ) -> None:
         inputs = {
@@ -37,6 +42,7 @@ class ReportingWebhook(pulumi.CustomResource):
             "region": region,
             "signed": signed,
             "apiUrl": api_url,
+            "settleSeconds": settle_seconds,
             "appApiKey": Output.secret(app_api_key),
             "webhookId": None,
         }

@@ -1,5 +1,8 @@
 """The embedded platform: PostgreSQL and the receiver on this machine, shared by a stack's integrations."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import pulumi
 from pulumi import Output, ResourceOptions
 
@@ -12,11 +15,12 @@ from components.token import Token
 class LocalPlatform:
     """A `Platform`. Starts PostgreSQL, unless `sluice:warehouseDsn` names another one, and the receiver."""
 
+    settle_seconds = 0  # the endpoint's own drain waits
+
     dsn: Output[str]
     """Secret: the warehouse."""
 
     url: Output[str]
-    """Where senders reach the receiver, without a path."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -34,6 +38,10 @@ class LocalPlatform:
             keep_free_bytes=settings.keep_free_bytes,
         )
         self.url = self._receiver.url
+
+    @property
+    def warehouse(self) -> Mapping[str, Any]:
+        return {"dsn": self.dsn}
 
     def schema(self, integration: IntegrationSettings, *, parent: pulumi.Resource) -> pulumi.Resource:
         return resources.PostgresSchema(

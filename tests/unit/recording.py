@@ -21,8 +21,17 @@ ROOT = Path(__file__).parents[2]
 UNKNOWN = rpc.UNKNOWN
 SIGNATURE = "4dabf18193072939515e22adb298388d"
 SECRET_SIGNATURE = "1b47061264138c4ac30d75fd1eb44270"
+ARCHIVE_SIGNATURE = "0def7320c3a5731c473e5ecbe6d01bc7"
 RECEIVER_URL = "http://127.0.0.1:8787"
 DSN = "postgresql://sluice:made-by-the-mock@127.0.0.1:5555/sluice"
+
+
+ACCOUNT = {
+    "aws:index/getCallerIdentity:getCallerIdentity": {"accountId": "123456789012"},
+    "aws:index/getRegion:getRegion": {"region": "eu-west-1"},
+    "aws:index/getPartition:getPartition": {"partition": "aws"},
+}
+FUNCTION_URL = "https://abc.lambda-url.eu-west-1.on.aws"
 
 
 @dataclass(frozen=True)
@@ -34,6 +43,8 @@ class Secret:
 
 def _unwrapped(value: Any) -> Any:
     if isinstance(value, dict):
+        if value.get(SIGNATURE) == ARCHIVE_SIGNATURE:
+            return {name: asset["path"] for name, asset in value["assets"].items()}
         if SIGNATURE in value:
             assert value[SIGNATURE] == SECRET_SIGNATURE, value
             return Secret(_unwrapped(value["value"]))
@@ -75,6 +86,8 @@ class Engine(mocks.MockMonitor):
             "sluice:index:Receiver": {"url": args.inputs.get("publicUrl", RECEIVER_URL)},
             "random:index/randomPassword:RandomPassword": {"result": self._password(args)},
         }
+        if args.typ.startswith("aws:"):
+            return f"{args.name}-id", {**args.inputs, **_of_aws(args)}
         return f"{args.name}-id", {**args.inputs, **outputs.get(args.typ, {})}
 
     def _password(self, args: mocks.MockResourceArgs) -> str:
@@ -83,7 +96,7 @@ class Engine(mocks.MockMonitor):
         return rpc.UNKNOWN if self.unknown_passwords else plain[:43].ljust(43, "x")
 
     def call(self, args: mocks.MockCallArgs) -> Any:
-        raise NotImplementedError(args.token)
+        return ACCOUNT[args.token]
 
     def RegisterResource(self, request: Any) -> Any:
         response = super().RegisterResource(request)
@@ -137,6 +150,18 @@ class Engine(mocks.MockMonitor):
         return self.outputs["sluice-dev"]
 
 
+def _of_aws(args: mocks.MockResourceArgs) -> dict[str, Any]:
+    """What AWS adds to a resource's arguments: its name, and an ARN that shows the type and the name."""
+    kind = args.typ.rsplit(":", 1)[-1]
+    name = args.inputs.get("name", f"{args.name}-1234567")
+    outputs = {"name": name, "arn": f"arn:{kind}:{name}"}
+    if kind == "Bucket":
+        outputs["bucket"] = name
+    if kind == "FunctionUrl":
+        outputs["functionUrl"] = f"{FUNCTION_URL}/"
+    return outputs
+
+
 def _name(urn: str) -> str:
     return urn.rsplit("::", 1)[-1]
 
@@ -151,14 +176,24 @@ def install(engine: Engine, *, preview: bool = False, stack: bool = True) -> Non
     settings.SETTINGS.outputs.clear()
 
 
-def run_program(engine: Engine, *, preview: bool = False, secret: tuple[str, ...] = (), **config: Any) -> Engine:
+def run_program(
+    engine: Engine,
+    *,
+    preview: bool = False,
+    secret: tuple[str, ...] = (),
+    aws_region: str | None = None,
+    **config: Any,
+) -> Engine:
     """Run `__main__.py` to its end, as the language host does; returns `engine`, which holds what it was told.
 
     `config`: by key, handed over as text, as the engine does. `secret`: the keys that are stored encrypted.
+    `aws_region`: of `aws:region`.
     """
     install(engine, preview=preview, stack=False)
     texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in config.items()}
-    set_all_config({f"sluice:{key}": text for key, text in texts.items()}, [f"sluice:{key}" for key in secret])
+    region = {"aws:region": aws_region} if aws_region else {}
+    own = {f"sluice:{key}": text for key, text in texts.items()}
+    set_all_config({**own, **region}, [f"sluice:{key}" for key in secret])
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     try:

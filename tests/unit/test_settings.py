@@ -19,8 +19,13 @@ STITCH: dict[str, Any] = {"name": "Stitch Customer.io", "source": "customerio", 
 KEY = "a-key-that-nobody-may-see"
 
 
-def read(secret: tuple[str, ...] = ("credentials", "warehouseDsn"), **config: Any) -> Settings:
-    return parse(config, stack="dev", secret_keys=secret)
+def read(
+    secret: tuple[str, ...] = ("credentials", "warehouseDsn"),
+    aws_region: str | None = None,
+    passphrase: str | None = None,
+    **config: Any,
+) -> Settings:
+    return parse(config, stack="dev", secret_keys=secret, aws_region=aws_region, passphrase=passphrase)
 
 
 def mistakes(secret: tuple[str, ...] = ("credentials", "warehouseDsn"), **config: Any) -> list[Mistake]:
@@ -355,13 +360,106 @@ def test_the_search_for_leaks_finds_one() -> None:
     assert KEY in str(only(mistakes(integrations=[stitch(loading=KEY)])))
 
 
-# What this version can't do yet
+# AWS
 
 
-def test_aws_is_known_and_said_to_be_not_built_yet() -> None:
-    mistake = only(mistakes(platform="aws", integrations=[STITCH]))
-    assert mistake.path == "sluice:platform"
-    assert "not built yet" in mistake.problem
+def on_aws(**config: Any) -> dict[str, Any]:
+    return {"platform": "aws", "aws_region": "eu-west-1", "integrations": [STITCH], **config}
+
+
+def test_the_integrations_of_one_machine_are_those_of_aws() -> None:
+    assert read(**on_aws()).integrations == read(integrations=[STITCH]).integrations
+
+
+def test_the_prod_stack_as_shipped_is_valid() -> None:
+    stack = yaml.safe_load((ROOT / "Pulumi.prod.yaml").read_text())["config"]
+    own = {key.removeprefix("sluice:"): value for key, value in stack.items() if key.startswith("sluice:")}
+    settings = read(secret=(), aws_region=stack["aws:region"], **own)
+    assert (settings.platform, settings.protect, settings.destroy_data) == ("aws", True, False)
+
+
+def test_without_a_region_nothing_can_be_made() -> None:
+    mistake = only(mistakes(**on_aws(aws_region=None)))
+    assert (mistake.path, mistake.problem) == (
+        "aws:region",
+        "is missing: pulumi config set --stack dev aws:region eu-west-1",
+    )
+    assert "no region's name" in only(mistakes(**on_aws(aws_region="Ireland"))).problem
+
+
+def test_the_passphrase_that_everybody_knows_is_refused() -> None:
+    mistake = only(mistakes(**on_aws(passphrase="sluice-dev")))
+    assert mistake.path == "PULUMI_CONFIG_PASSPHRASE"
+    assert "everybody knows" in mistake.problem
+    assert read(**on_aws(passphrase="one of its own")).platform == "aws"
+    assert read(integrations=[STITCH], passphrase="sluice-dev").platform == "local"
+
+
+def test_what_can_be_destroyed_is_not_protected() -> None:
+    assert only(mistakes(**on_aws(destroyData=True))).path == "sluice:destroyData"
+    assert read(**on_aws(destroyData=True, protect=False)).destroy_data
+
+
+def test_there_is_no_upsert_on_aws() -> None:
+    mistake = only(mistakes(**on_aws(integrations=[stitch(loading="upsert")])))
+    assert mistake.path == "sluice:integrations[0].loading"
+    assert read(**on_aws(integrations=[stitch(loading="append")]))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("port", 8788), ("postgresPort", 5432), ("spoolMaxBytes", 2**30), ("keepFreeBytes", 2**20), ("drain", 0)],
+)
+def test_a_key_of_one_machine_is_refused_on_aws_unless_it_says_what_pulumi_yaml_says(key: str, value: int) -> None:
+    mistake = only(mistakes(**on_aws(**{key: value})))
+    assert (mistake.path, mistake.problem) == (
+        f"sluice:{key}",
+        "has a meaning on platform local only: take it out",
+    )
+    default = yaml.safe_load((ROOT / "Pulumi.yaml").read_text())["config"][key]["default"]
+    assert read(**on_aws(**{key: default}))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "wrong", "says"),
+    [
+        ("schemaPrefix", "prod_", "9 lives", "must be at most 32 of a-z, 0-9 and _"),
+        ("protect", False, "no", "must be true or false"),
+        ("logRetentionDays", 90, 31, "must be one of 1, 3, 5,"),
+        ("reservedConcurrency", 10, 0, "must be 1 or more"),
+        ("functionRuntime", "python3.12", "python2.7", "must be `python3.11`, `python3.12`"),
+        ("functionArchitecture", "x86_64", "sparc", "must be `arm64` or `x86_64`"),
+        ("streamDrain", 0, -1, "must be 0 or more"),
+        ("alarmEmail", "data@example.com", "data", "must be an e-mail address"),
+    ],
+)
+def test_a_key_of_aws_is_checked_there_and_refused_on_one_machine(key: str, value: Any, wrong: Any, says: str) -> None:
+    assert read(**on_aws(**{key: value}))
+    mistake = only(mistakes(**on_aws(**{key: wrong})))
+    assert mistake.path == f"sluice:{key}"
+    assert says in mistake.problem
+    assert "on platform aws only" in only(mistakes(**{key: value})).problem
+
+
+def test_redshift_needs_a_workgroup_and_a_role() -> None:
+    good = {"workgroup": "analytics", "iamRole": "arn:aws:iam::123456789012:role/spectrum"}
+    settings = read(**on_aws(redshift=good)).redshift
+    assert settings is not None
+    assert settings.database == "dev"
+    found = mistakes(**on_aws(redshift={"workgroup": "No", "iamRole": "spectrum", "databse": "dev"}))
+    assert [mistake.path for mistake in found] == [
+        "sluice:redshift.workgroup",
+        "sluice:redshift.iamRole",
+        "sluice:redshift.databse",
+    ]
+    assert "`database`" in found[-1].problem or "there are" in found[-1].problem
+
+
+def test_how_long_an_integration_may_be_silent_has_bounds() -> None:
+    (integration,) = read(integrations=[stitch(maxSilenceHours=24)]).integrations
+    assert integration.max_silence_hours == 24
+    for hours in (0, 169):
+        assert only(mistakes(integrations=[stitch(maxSilenceHours=hours)])).path.endswith("maxSilenceHours")
 
 
 # Connected

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tools import progress
 
-NEEDED = {"local": ("random",)}
+NEEDED = {"local": ("random",), "aws": ("random", "aws")}
 """By platform. The versions are those of the Python packages (`pulumi-plugin.json` in each)."""
 
 STANDINS = {"random": Path(__file__).resolve().parent / "random_standin"}

@@ -1,0 +1,122 @@
+"""The bucket that holds a stack's tables: private, encrypted, versioned, TLS only, and kept when it isn't declared any
+more, unless the stack says otherwise.
+"""
+
+import pulumi
+import pulumi_aws as aws
+from pulumi import Output, ResourceOptions
+
+from components.aws import names, policies
+from components.aws.account import tags
+from components.settings import Settings
+
+NONCURRENT_DAYS = 30  # compaction replaces files all the time; a mistaken delete is found out within a month
+QUERY_RESULT_DAYS = 30
+
+
+class Lake(pulumi.ComponentResource):
+    """One bucket per stack, and the Athena workgroup whose results go there."""
+
+    bucket: aws.s3.Bucket
+    workgroup: Output[str]
+
+    def __init__(self, settings: Settings, opts: ResourceOptions | None = None) -> None:
+        super().__init__("sluice:index:Lake", "sluice-lake", None, opts)
+        own = ResourceOptions(parent=self)
+        self.bucket = aws.s3.Bucket(
+            "sluice-lake",
+            force_destroy=settings.destroy_data,
+            tags=tags(),
+            opts=ResourceOptions(parent=self, protect=settings.protect, retain_on_delete=not settings.destroy_data),
+        )
+        name = self.bucket.bucket
+        private = aws.s3.BucketPublicAccessBlock(
+            "sluice-lake",
+            bucket=name,
+            block_public_acls=True,
+            block_public_policy=True,
+            ignore_public_acls=True,
+            restrict_public_buckets=True,
+            opts=own,
+        )
+        aws.s3.BucketOwnershipControls(
+            "sluice-lake", bucket=name, rule={"object_ownership": "BucketOwnerEnforced"}, opts=own
+        )
+        versioning = aws.s3.BucketVersioning(
+            "sluice-lake", bucket=name, versioning_configuration={"status": "Enabled"}, opts=own
+        )
+        aws.s3.BucketServerSideEncryptionConfiguration(
+            "sluice-lake",
+            bucket=name,
+            rules=[
+                aws.s3.BucketServerSideEncryptionConfigurationRuleArgs(
+                    apply_server_side_encryption_by_default=(
+                        aws.s3.BucketServerSideEncryptionConfigurationRuleApplyServerSideEncryptionByDefaultArgs(
+                            sse_algorithm="AES256"
+                        )
+                    ),
+                )
+            ],
+            opts=own,
+        )
+        aws.s3.BucketLifecycleConfiguration(
+            "sluice-lake",
+            bucket=name,
+            rules=[
+                _rule(
+                    "noncurrent",
+                    noncurrent_version_expiration=(
+                        aws.s3.BucketLifecycleConfigurationRuleNoncurrentVersionExpirationArgs(
+                            noncurrent_days=NONCURRENT_DAYS
+                        )
+                    ),
+                    abort_incomplete_multipart_upload=(
+                        aws.s3.BucketLifecycleConfigurationRuleAbortIncompleteMultipartUploadArgs(
+                            days_after_initiation=7
+                        )
+                    ),
+                ),
+                # Of everything else nothing expires, what couldn't be delivered least of all: it is data.
+                _rule(
+                    "query-results",
+                    prefix=names.QUERY_RESULTS,
+                    expiration=aws.s3.BucketLifecycleConfigurationRuleExpirationArgs(days=QUERY_RESULT_DAYS),
+                ),
+            ],
+            opts=ResourceOptions(parent=self, depends_on=[versioning]),
+        )
+        aws.s3.BucketPolicy(
+            "sluice-lake",
+            bucket=name,
+            policy=Output.json_dumps(policies.tls_only(self.bucket.arn)),
+            # S3 takes one change of a bucket's access at a time.
+            opts=ResourceOptions(parent=self, depends_on=[private]),
+        )
+        self.workgroup = aws.athena.Workgroup(
+            "sluice-queries",
+            description="Queries over the schemas of this stack",
+            force_destroy=True,  # of its history, which is all that it holds
+            configuration=aws.athena.WorkgroupConfigurationArgs(
+                enforce_workgroup_configuration=True,
+                result_configuration=aws.athena.WorkgroupConfigurationResultConfigurationArgs(
+                    output_location=Output.concat("s3://", name, "/", names.QUERY_RESULTS),
+                    encryption_configuration=(
+                        aws.athena.WorkgroupConfigurationResultConfigurationEncryptionConfigurationArgs(
+                            encryption_option="SSE_S3"
+                        )
+                    ),
+                ),
+            ),
+            tags=tags(),
+            opts=own,
+        ).name
+        self.register_outputs({"bucket": name})
+
+
+def _rule(name: str, *, prefix: str = "", **rule: object) -> aws.s3.BucketLifecycleConfigurationRuleArgs:
+    return aws.s3.BucketLifecycleConfigurationRuleArgs(
+        id=name,
+        status="Enabled",
+        filter=aws.s3.BucketLifecycleConfigurationRuleFilterArgs(prefix=prefix),
+        **rule,  # type: ignore[arg-type] (one of the action's own argument classes)
+    )

@@ -1,0 +1,39 @@
+"""The function's code as it is deployed: the receiver's modules, and the one library that Lambda doesn't bring."""
+
+from importlib.metadata import version
+from pathlib import Path
+
+import pulumi
+
+from receiver.aws import MODULES
+
+ROOT = Path(__file__).parents[2]
+LIBRARY = "orjson"
+
+
+def library_folder(runtime: str, architecture: str, root: Path = ROOT) -> Path:
+    """Where `make` puts the library's build for a Lambda runtime, such as python3.13 on arm64. `root`: the project's.
+
+    The version is the one that this machine's receiver runs with, so that both read a body alike.
+    """
+    return root / ".sluice" / "function" / f"{LIBRARY}-{version(LIBRARY)}-{runtime}-{architecture}"
+
+
+def archive(runtime: str, architecture: str) -> pulumi.AssetArchive:
+    """The function's zip. Raises RunError where the library was not fetched yet."""
+    library = library_folder(runtime, architecture)
+    if not library.is_dir():
+        raise pulumi.RunError(
+            f"the function needs {LIBRARY} for {runtime} on {architecture}, which isn't there yet: run make preview, "
+            'make up or eval "$(make -s env)" for this stack, which fetch it'
+        )
+    files = {name: ROOT / name for name in MODULES}
+    files |= {str(path.relative_to(library)): path for path in sorted(library.rglob("*")) if path.is_file()}
+    # Relative paths: the state must not tell where one person's clone lies.
+    return pulumi.AssetArchive(
+        {name: pulumi.FileAsset(str(path.relative_to(ROOT))) for name, path in files.items() if _is_code(path)}
+    )
+
+
+def _is_code(path: Path) -> bool:
+    return "__pycache__" not in path.parts
