@@ -59,9 +59,9 @@ def _fetch(runtime: str, machine: str, folder: Path) -> None:
         progress.run(
             f"fetching {LIBRARY} for the function ({runtime}, {machine})",
             [
-                *(sys.executable, "-m", "pip", "download", "--disable-pip-version-check", "--no-input", "--no-deps"),
+                *[sys.executable, "-m", "pip", "download", "--disable-pip-version-check", "--no-input", "--no-deps"],
                 # glibc 2.17: older than that of every Amazon Linux that has these runtimes.
-                *("--only-binary=:all:", "--platform", f"manylinux2014_{machine}", *choice, "--dest", wheels),
+                *["--only-binary=:all:", "--platform", f"manylinux2014_{machine}", *choice, "--dest", str(wheels)],
                 f"{LIBRARY}=={version(LIBRARY)}",
             ],
             log=folder.with_name(f"{folder.name}.log"),

@@ -2,6 +2,8 @@
 more, unless the stack says otherwise.
 """
 
+from typing import Any
+
 import pulumi
 import pulumi_aws as aws
 from pulumi import Output, ResourceOptions
@@ -22,12 +24,13 @@ class Lake(pulumi.ComponentResource):
 
     def __init__(self, settings: Settings, opts: ResourceOptions | None = None) -> None:
         super().__init__("sluice:index:Lake", "sluice-lake", None, opts)
-        own = ResourceOptions(parent=self)
+        # What makes the bucket private stays with it: without these, a bucket that is kept would stand open.
+        kept = ResourceOptions(parent=self, retain_on_delete=not settings.destroy_data)
         self.bucket = aws.s3.Bucket(
             "sluice-lake",
             force_destroy=settings.destroy_data,
             tags=tags(),
-            opts=ResourceOptions(parent=self, protect=settings.protect, retain_on_delete=not settings.destroy_data),
+            opts=ResourceOptions.merge(kept, ResourceOptions(protect=settings.protect)),
         )
         name = self.bucket.bucket
         private = aws.s3.BucketPublicAccessBlock(
@@ -37,13 +40,13 @@ class Lake(pulumi.ComponentResource):
             block_public_policy=True,
             ignore_public_acls=True,
             restrict_public_buckets=True,
-            opts=own,
+            opts=kept,
         )
         aws.s3.BucketOwnershipControls(
-            "sluice-lake", bucket=name, rule={"object_ownership": "BucketOwnerEnforced"}, opts=own
+            "sluice-lake", bucket=name, rule={"object_ownership": "BucketOwnerEnforced"}, opts=kept
         )
         versioning = aws.s3.BucketVersioning(
-            "sluice-lake", bucket=name, versioning_configuration={"status": "Enabled"}, opts=own
+            "sluice-lake", bucket=name, versioning_configuration={"status": "Enabled"}, opts=kept
         )
         aws.s3.BucketServerSideEncryptionConfiguration(
             "sluice-lake",
@@ -57,7 +60,7 @@ class Lake(pulumi.ComponentResource):
                     ),
                 )
             ],
-            opts=own,
+            opts=kept,
         )
         aws.s3.BucketLifecycleConfiguration(
             "sluice-lake",
@@ -83,14 +86,14 @@ class Lake(pulumi.ComponentResource):
                     expiration=aws.s3.BucketLifecycleConfigurationRuleExpirationArgs(days=QUERY_RESULT_DAYS),
                 ),
             ],
-            opts=ResourceOptions(parent=self, depends_on=[versioning]),
+            opts=ResourceOptions.merge(kept, ResourceOptions(depends_on=[versioning])),
         )
         aws.s3.BucketPolicy(
             "sluice-lake",
             bucket=name,
             policy=Output.json_dumps(policies.tls_only(self.bucket.arn)),
             # S3 takes one change of a bucket's access at a time.
-            opts=ResourceOptions(parent=self, depends_on=[private]),
+            opts=ResourceOptions.merge(kept, ResourceOptions(depends_on=[private])),
         )
         self.workgroup = aws.athena.Workgroup(
             "sluice-queries",
@@ -108,15 +111,15 @@ class Lake(pulumi.ComponentResource):
                 ),
             ),
             tags=tags(),
-            opts=own,
+            opts=ResourceOptions(parent=self),
         ).name
         self.register_outputs({"bucket": name})
 
 
-def _rule(name: str, *, prefix: str = "", **rule: object) -> aws.s3.BucketLifecycleConfigurationRuleArgs:
+def _rule(name: str, *, prefix: str = "", **rule: Any) -> aws.s3.BucketLifecycleConfigurationRuleArgs:
     return aws.s3.BucketLifecycleConfigurationRuleArgs(
         id=name,
         status="Enabled",
         filter=aws.s3.BucketLifecycleConfigurationRuleFilterArgs(prefix=prefix),
-        **rule,  # type: ignore[arg-type] (one of the action's own argument classes)
+        **rule,
     )

@@ -100,10 +100,5 @@ def _folders(bucket_arn: Input[str], folders: Sequence[str]) -> list[Mapping[str
             ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"],
             [Output.concat(bucket_arn, "/", folder, "*") for folder in folders],
         ),
-        _allow(
-            ["s3:ListBucket"],
-            [bucket_arn],
-            Condition={"StringLike": {"s3:prefix": [f"{folder}*" for folder in folders]}},
-        ),
-        _allow(["s3:GetBucketLocation", "s3:ListBucketMultipartUploads"], [bucket_arn]),
+        _allow(["s3:ListBucket", "s3:GetBucketLocation", "s3:ListBucketMultipartUploads"], [bucket_arn]),
     ]

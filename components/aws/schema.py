@@ -1,6 +1,7 @@
 """An integration's schema on AWS: a Glue database with its Iceberg tables and views, and the stream that fills them."""
 
 import json
+from typing import Any
 
 import pulumi
 import pulumi_aws as aws
@@ -223,7 +224,7 @@ class GlueSchema(pulumi.ComponentResource):
             opts=ResourceOptions(parent=self),
         )
         errors = names.errors(self._schema)
-        logging = {"enabled": True, "log_group_name": delivery_log, "log_stream_name": log_stream.name}
+        logging: dict[str, Any] = {"enabled": True, "log_group_name": delivery_log, "log_stream_name": log_stream.name}
         return aws.kinesis.FirehoseDeliveryStream(
             f"{self._schema}-stream",
             name=name,

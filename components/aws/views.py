@@ -127,12 +127,16 @@ def _latest(database: str) -> View:
     )
     selected.append(_Selected(occurred_at, "occurred_at", _TIMESTAMP))
     columns = ", ".join(f'"{column}"' for column in DATA)
-    numbered = (
-        f"SELECT {columns},\n"
-        "    row_number() OVER (PARTITION BY event_id ORDER BY _sdc_sequence DESC, _sdc_batched_at DESC) AS nth\n"
-        f'  FROM "{database}"."data"'
-    )
-    return _view(database, selected, f"(\n  {numbered}\n) d\nWHERE d.nth = 1")
+    return _view(database, selected, _NUMBERED.format(columns=columns, database=database))
+
+
+# A condition on the view reads all of `data`, but one on event_id: what came last of an event isn't known before.
+_NUMBERED = """(
+  SELECT {columns},
+    row_number() OVER (PARTITION BY event_id ORDER BY _sdc_sequence DESC, _sdc_batched_at DESC) AS nth
+  FROM "{database}"."data"
+) d
+WHERE d.nth = 1"""
 
 
 def _channel(channel: str, its_fields: tuple[Field, ...], database: str) -> View:

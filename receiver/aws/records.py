@@ -48,13 +48,13 @@ def slim(parsed: Event | Rejection, moment: Moment, body_uri: str) -> bytes:
     """
     if isinstance(parsed, Rejection):
         return _rejected(parsed, moment, None, body_uri)
-    fields = orjson.loads(parsed.body)
     small = parsed._replace(object_type=_if_small(parsed.object_type), metric=_if_small(parsed.metric))
-    record = _data(small, moment, orjson.dumps(_slim(fields, levels=3)).decode(), body_uri)
-    if len(record) <= LARGEST:
-        return record
+    fields = orjson.loads(parsed.body)
     least = {name: _if_small(fields[name]) for name in _LEAST if name in fields}
-    return _data(small, moment, orjson.dumps(least).decode(), body_uri)
+    record = _data(small, moment, orjson.dumps(_slim(fields, levels=3) or least).decode(), body_uri)
+    if len(record) > LARGEST:
+        record = _data(small, moment, orjson.dumps(least).decode(), body_uri)
+    return record
 
 
 _LEAST = ("event_id", "object_type", "metric", "event_type", "timestamp")

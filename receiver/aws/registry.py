@@ -75,10 +75,18 @@ class Registry:
 
     def _asked(self, hash: str, attempt: Attempt) -> Endpoint | None:
         answer = attempt.ask(
-            "dynamodb", "get_item", TableName=self._table, Key={"hash": {"S": hash}}, ConsistentRead=True
+            "dynamodb",
+            "get_item",
+            TableName=self._table,
+            Key={"hash": {"S": hash}},
+            ConsistentRead=True,
+            ReturnConsumedCapacity="TOTAL",
         )
         item = answer.get("Item")
         if item is None:
+            # botocore makes an empty answer of a body that it can't read: only the table's own word refuses a token.
+            if "ConsumedCapacity" not in answer:
+                raise Unavailable("dynamodb", "NoAnswer")
             return None
         signed = item["signed"]["BOOL"]
         return Endpoint(
