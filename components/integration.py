@@ -86,6 +86,7 @@ class Integration(pulumi.ComponentResource):
     def exported(self) -> dict[str, object]:
         """What the stack shows of it, for people and for `make`."""
         settings = self._settings
+        silence = settings.max_silence_hours
         return {
             "name": settings.name,
             "source": settings.source,
@@ -97,4 +98,5 @@ class Integration(pulumi.ComponentResource):
                 slot: {"url": made.url, "fingerprint": made.fingerprint, "version": made.version}
                 for slot, made in self.slots.items()
             },
+            **({} if silence is None else {"maxSilenceHours": silence}),
         }

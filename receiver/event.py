@@ -39,12 +39,15 @@ class _Unusable(Exception):
     pass
 
 
-def parse(body: bytes, encoding: str) -> Event | Rejection:
-    """Reads `body`, which came with the Content-Encoding `encoding` ("" or "identity", "gzip", "deflate")."""
+def parse(body: bytes, encoding: str, max_bytes: int = MAX_BYTES) -> Event | Rejection:
+    """Reads `body`, which came with the Content-Encoding `encoding` ("" or "identity", "gzip", "deflate").
+
+    `max_bytes` is the most that it may have, before and after decompression, where there isn't room for MAX_BYTES.
+    """
     try:
-        return _event(_decoded(body, encoding))
+        return _event(_decoded(body, encoding, max_bytes))
     except _Unusable as unusable:
-        return Rejection(str(unusable), body[:MAX_BYTES])
+        return Rejection(str(unusable), body[:max_bytes])
 
 
 def _event(document: bytes) -> Event:
@@ -102,50 +105,51 @@ def _holds_nul(fields: dict[str, Any]) -> bool:
     return False
 
 
-def _decoded(body: bytes, encoding: str) -> bytes:
+def _decoded(body: bytes, encoding: str, max_bytes: int) -> bytes:
     name = encoding.strip().lower()
     if name in ("", "identity"):
         document = body
     elif name in ("gzip", "x-gzip"):
-        document = _gunzipped(body)
+        document = _gunzipped(body, max_bytes)
     elif name == "deflate":
-        document = _inflated(body)
+        document = _inflated(body, max_bytes)
     else:
         raise _Unusable(f"Content-Encoding {name[:40]!a} isn't known (gzip, deflate, identity are)")
-    if len(document) > MAX_BYTES:
-        raise _Unusable(f"larger than {MAX_BYTES} bytes")
+    if len(document) > max_bytes:
+        raise _Unusable(f"larger than {max_bytes} bytes")
     return document
 
 
-def _gunzipped(body: bytes) -> bytes:
+def _gunzipped(body: bytes, max_bytes: int) -> bytes:
     document = b""
     for _ in range(_MAX_GZIP_MEMBERS):
         member = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
-        document += _bounded(member, body, MAX_BYTES - len(document), "gzip")
+        document += _bounded(member, body, len(document), max_bytes, "gzip")
         body = member.unused_data
         if not body:
             return document
     raise _Unusable(f"more than {_MAX_GZIP_MEMBERS} gzip members")
 
 
-def _inflated(body: bytes) -> bytes:
+def _inflated(body: bytes, max_bytes: int) -> bytes:
     # RFC 9110 8.4.1.2: "deflate" is the zlib format; some senders send the bare stream all the same.
     is_zlib = len(body) >= 2 and body[0] & 0x0F == 8 and int.from_bytes(body[:2], "big") % 31 == 0
     stream = zlib.decompressobj(wbits=zlib.MAX_WBITS if is_zlib else -zlib.MAX_WBITS)
-    document = _bounded(stream, body, MAX_BYTES, "deflate")
+    document = _bounded(stream, body, 0, max_bytes, "deflate")
     if stream.unused_data:
         raise _Unusable("bytes after the end of the deflate stream")
     return document
 
 
-def _bounded(stream: "zlib._Decompress", body: bytes, room: int, name: str) -> bytes:
-    """All of `stream`, which must end within `room` bytes: a bomb is cut off, not inflated."""
+def _bounded(stream: "zlib._Decompress", body: bytes, before: int, max_bytes: int, name: str) -> bytes:
+    """All of `stream`; with the `before` bytes it must end within `max_bytes`: a bomb is cut off, not inflated."""
+    room = max_bytes - before
     try:
         document = stream.decompress(body, room + 1)
     except zlib.error:
         raise _Unusable(f"not valid {name}") from None
     if len(document) > room:
-        raise _Unusable(f"larger than {MAX_BYTES} bytes when decompressed")
+        raise _Unusable(f"larger than {max_bytes} bytes when decompressed")
     if not stream.eof:
         raise _Unusable(f"the {name} stream is cut short")
     return document

@@ -1,5 +1,6 @@
 """The endpoints that a stack has, taken from its outputs; and the one that a person means."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,6 +26,7 @@ class Endpoint:
     webhook: str
     """Who tells the sender where to post, and what is left to do for that: as `Integration.exported` has it."""
     url: str = field(repr=False)
+    max_silence_hours: int | None = None
 
     @property
     def hash(self) -> str:
@@ -41,6 +43,26 @@ class Endpoint:
         return urlsplit(self.url).netloc
 
 
+@dataclass(frozen=True)
+class Recorded:
+    """An endpoint in a stack's state."""
+
+    hash: str
+    schema: str
+    slot: str
+
+
+def recorded(resource: Mapping[str, Any]) -> Recorded | None:
+    """The endpoint that a resource of a stack's state is, on either platform; None if it is something else."""
+    inputs = resource.get("inputs", {})
+    if resource["type"] == "sluice:index:Endpoint":
+        return Recorded(inputs["hash"], inputs["schema"], inputs["slot"])
+    if resource["type"] == "aws:dynamodb/tableItem:TableItem":
+        item = json.loads(inputs["item"])
+        return Recorded(*(item[key]["S"] for key in ("hash", "schema", "slot")))
+    return None
+
+
 def of(outputs: Mapping[str, Any]) -> list[Endpoint]:
     """The endpoints in a stack's outputs (`integrations`: by schema, as `Integration.exported`), primary slot first."""
     return [
@@ -53,6 +75,7 @@ def of(outputs: Mapping[str, Any]) -> list[Endpoint]:
             version=int(offered["version"]),
             webhook=made.get("webhook", "by hand"),
             url=offered["url"],
+            max_silence_hours=int(made["maxSilenceHours"]) if "maxSilenceHours" in made else None,
         )
         for schema, made in (outputs.get("integrations") or {}).items()
         for slot, offered in sorted(made["slots"].items(), key=lambda item: item[0] != "primary")

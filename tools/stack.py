@@ -5,7 +5,7 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import psutil
 import yaml
 
 from tools import interrupted, progress
+from tools.environment import DEV
 
 
 class StackError(Exception):
@@ -60,8 +61,16 @@ class Stack:
         for path in interrupted.half_written(self.state):
             path.unlink(missing_ok=True)
 
-    def recover(self) -> None:
-        """Clears what a killed `up` left: its lock, its language host, and operations that never ended."""
+    @property
+    def option(self) -> str:
+        """How a `make` command names this stack; nothing for the one that it means by itself."""
+        return "" if self.name == DEV else f" STACK={self.name}"
+
+    def recover(self, forget: Callable[[Mapping[str, Any]], list[str]]) -> None:
+        """Clears what a killed `up` left: its lock, its language host, and operations that never ended.
+
+        `forget` ends the endpoints that it had just made, and gives their fingerprints (`tools.place.Place`).
+        """
         for orphan in interrupted.orphaned_language_hosts(self.root):
             with contextlib.suppress(psutil.NoSuchProcess):
                 orphan.terminate()
@@ -72,9 +81,9 @@ class Stack:
         if operations:
             progress.say(f"clearing what was interrupted: {', '.join(operations)}")
             exported = json.loads(self.ask("stack", "export", "--stack", self.name))
-            self.ask("stack", "import", "--stack", self.name, given=json.dumps(interrupted.without_pending(exported)))
-            for fingerprint in interrupted.revoke_unknown(self.home, exported):
+            for fingerprint in forget(exported):
                 progress.say(f"revoked {fingerprint}, a new URL that was just being made")
+            self.ask("stack", "import", "--stack", self.name, given=json.dumps(interrupted.without_pending(exported)))
 
     def run(self, command: str, *arguments: str) -> int:
         """Runs `pulumi <command>` on the stack in front of the person; returns its exit code."""

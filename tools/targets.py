@@ -12,19 +12,16 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Any
-
-import psycopg
-from psycopg.conninfo import conninfo_to_dict
 
 from components.customerio.signing import waiting_for_key
-from provider import daemons, postgres
+from provider import postgres
 from provider.resource import ResourceError
-from receiver import control
-from tools import deliveries, endpoints, environment, interrupted, progress
+from receiver import control, token
+from tools import deliveries, endpoints, environment, interrupted, place, progress
 from tools import stack as stacks
 from tools.endpoints import Endpoint
 from tools.engine import engine, plugins
+from tools.place import Counts, Resources
 from tools.stack import Stack, StackError
 from tools.table import table
 
@@ -74,12 +71,8 @@ def existing() -> Stack:
     """As `prepared`, for what makes no sense before the first `up`."""
     stack = prepared()
     if not stack.exists():
-        raise StackError(f"there is no stack {stack.name} yet: run make up{_of(stack)}")
+        raise StackError(f"there is no stack {stack.name} yet: run make up{stack.option}")
     return stack
-
-
-def _of(stack: Stack) -> str:
-    return "" if stack.name == environment.DEV else f" STACK={stack.name}"
 
 
 def _unasked(stack: Stack) -> list[str]:
@@ -89,17 +82,19 @@ def _unasked(stack: Stack) -> list[str]:
     return ["--yes", "--skip-preview"]
 
 
+def _recover(stack: Stack) -> None:
+    stack.recover(place.of(stack).forget)
+
+
 def up() -> int:
     stack = prepared()
     stack.select(create=True)
-    stack.recover()
+    _recover(stack)
     code = stack.run("up", *_unasked(stack), "--suppress-outputs")
     if code == 0:
         made = endpoints.of(stack.outputs())
-        rows = [
-            (e.name, e.source, e.schema, e.slot, e.fingerprint, e.host, _state(stack.home, e), _webhook(e))
-            for e in made
-        ]
+        states = place.of(stack).states(made)
+        rows = [(e.name, e.source, e.schema, e.slot, e.fingerprint, e.host, states[e.hash], _webhook(e)) for e in made]
         print()
         print(table(["integration", "source", "schema", "slot", "token", "endpoint", "state", "webhook"], rows))
     return code
@@ -108,91 +103,66 @@ def up() -> int:
 def preview() -> int:
     stack = prepared()
     stack.select(create=True)
-    stack.recover()
+    _recover(stack)
     return stack.run("preview")
 
 
 def refresh() -> int:
     stack = existing()
-    stack.recover()
+    _recover(stack)
     return stack.run("refresh", *_unasked(stack), "--suppress-outputs")
 
 
 def down() -> int:
     stack = prepared()
     if stack.exists():
-        stack.recover()
-        for line in _loss(stack.resources()):
+        _recover(stack)
+        for line in place.of(stack).loss(stack.resources()):
             print(line, flush=True)
         code = stack.run("destroy", *_unasked(stack), "--suppress-outputs")
         if code != 0:
             return code
     # A daemon that the state didn't know of, after a state file was lost, say, goes as well.
-    for stopped in daemons.stop_all(stack.home):
+    for stopped in place.of(stack).stop_all():
         print(f"stopped: {stopped}")
     return 0
 
 
-def _loss(resources: list[dict[str, Any]]) -> list[str]:
-    """What a destroy drops and keeps of the schemas, one line each, from the stack's state."""
-    lines = []
-    for resource in resources:
-        if resource["type"] != "sluice:index:PostgresSchema":
-            continue
-        inputs = resource["inputs"]
-        schema = f"schema {inputs['name']} ({inputs['displayName']})"
-        if inputs.get("destroyData") and not inputs.get("adopt"):
-            lines.append(f"will drop {schema} with all its data")
-        else:
-            lines.append(f"keeps {schema}")
-    return lines
-
-
 def stop() -> int:
-    home = ROOT / ".sluice" / (given("STACK") or environment.DEV)
-    for stopped in daemons.stop_all(home) or ["nothing was running"]:
-        print(f"stopped: {stopped}" if stopped != "nothing was running" else stopped)
+    stack = Stack(ROOT, given("STACK") or environment.DEV, os.environ)
+    stopped = place.of(stack).stop_all()
+    print("\n".join(f"stopped: {what}" for what in stopped) or "nothing was running")
     return 0
 
 
 def status() -> int:
     stack = existing()
     resources = stack.resources()
-    outputs = stack.outputs()
-    made = endpoints.of(outputs)
+    made = endpoints.of(stack.outputs())
     if not made:
-        raise StackError(f"stack {stack.name} has no integration: run make up{_of(stack)}")
-    running = daemons.states(stack.home)
-    if not any(resource["type"] == "sluice:index:PostgresServer" for resource in resources):
-        running["postgres"] = (
-            "none"  # the warehouse is elsewhere; an embedded one of before is not this stack's any more
-        )
-    answer: dict[str, Any] = {}
-    if running["receiver"] == "running":
-        try:
-            answer = control.ask_sync(stack.home, "status")
-        except (control.ReceiverDown, control.ControlError) as error:
-            running["receiver"] = f"not answering ({error})"
-    problems = _problems(running, answer, stack)
+        raise StackError(f"stack {stack.name} has no integration: run make up{stack.option}")
+    found = place.of(stack).status(made, resources)
 
+    head = ["integration", "schema", "slot", "token", "endpoint", "last used", "webhook"]
     rows = []
     shown: set[str] = set()
     for endpoint in made:
-        state = _state(stack.home, endpoint)
-        counts = answer.get("schemas", {}).get(endpoint.schema, {}) if endpoint.schema not in shown else None
+        row = [endpoint.name, endpoint.schema, endpoint.slot, endpoint.fingerprint, found.states[endpoint.hash]]
+        row += [_when(found.last_used[endpoint.hash]), _webhook(endpoint)]
+        if found.counts is not None:
+            row += _counts(found.counts.get(endpoint.schema), again=endpoint.schema in shown)
         shown.add(endpoint.schema)
-        used = answer.get("endpoints", {}).get(endpoint.hash, {}).get("last_used")
-        shown_first = (endpoint.name, endpoint.schema, endpoint.slot, endpoint.fingerprint, state, _when(used))
-        rows.append((*shown_first, _webhook(endpoint), *_counts(counts)))
-        if state != "live" and running["receiver"] == "running":
-            problems.append(f"the {endpoint.slot} URL of {endpoint.name}: {state}; run make up{_of(stack)}")
-    head = ["integration", "schema", "slot", "token", "endpoint", "last used", "webhook", "last event"]
-    print(table([*head, "accepted", "loaded", "rejected", "waiting"], rows))
+        rows.append(row)
+    if found.counts is not None:
+        head += ["last event", "accepted", "loaded", "rejected", "waiting"]
+    print(table(head, rows))
+
+    problems = list(found.problems)
     problems += [waiting_for_key(e.schema, stack.name) for e in made if e.active and e.webhook.startswith("waiting")]
     pending = [*_pending(resources), *interrupted.pending(stack.state, stack.project, stack.name)]
     if not pending and (failed := stack.failed()):
         pending = [f"the last {failed} failed, and what it left to do isn't done"]
-    problems += [f"{what}: run make up{_of(stack)}" for what in pending]
+    problems += [f"{what}: run make up{stack.option}" for what in pending]
     for problem in problems:
         print(problem)
     return 1 if problems else 0
@@ -202,17 +172,16 @@ def _webhook(endpoint: Endpoint) -> str:
     return endpoint.webhook if endpoint.active else "-"  # the sender posts to the active slot
 
 
-def _pending(resources: list[dict[str, Any]]) -> list[str]:
+def _pending(resources: Resources) -> list[str]:
     """What an `up` that failed midway has replaced and not yet deleted, from the stack's state."""
     pending = []
     for resource in resources:
         if not resource.get("delete"):
             continue
         name = resource["urn"].rsplit("::", 1)[-1]
-        if resource["type"] == "sluice:index:Endpoint":
-            inputs = resource["inputs"]
+        if old := endpoints.recorded(resource):
             pending.append(
-                f"the old {inputs['slot']} URL of {inputs['schema']}, {inputs['hash'][:12]}, still works, since the "
+                f"the old {old.slot} URL of {old.schema}, {token.fingerprint(old.hash)}, still works, since the "
                 "sender may not have been moved from it yet"
             )
         else:
@@ -220,45 +189,14 @@ def _pending(resources: list[dict[str, Any]]) -> list[str]:
     return pending
 
 
-def _problems(running: dict[str, str], answer: dict[str, Any], stack: Stack) -> list[str]:
-    """What is down, one sentence each."""
-    up = f"run make up{_of(stack)}"
-    problems = []
-    if running["postgres"] == "stopped":
-        problems.append(f"PostgreSQL is down: {up}")
-    if running["receiver"] in ("stopped", "none"):
-        problems.append(f"the receiver is down, nothing is taken: {up}")
-    elif running["receiver"] != "running":
-        problems.append(f"the receiver is {running['receiver']}: {up}")
-    warehouse = answer.get("warehouse", {})
-    if warehouse.get("state") == "down" and running["postgres"] != "stopped":
-        problems.append(f"the warehouse is down, events wait in the spool: {warehouse.get('error')}")
-    if warehouse.get("state") == "unset" and warehouse.get("at"):
-        problems.append(f"the receiver doesn't know the warehouse, events wait in the spool: {up}")
-    if trouble := answer.get("spool", {}).get("trouble"):
-        problems.append(f"the spool takes no events, senders get 503 and try again: {trouble}")
-    for schema, counts in answer.get("schemas", {}).items():
-        if counts.get("hold"):
-            problems.append(f"events of {schema} wait in the spool, as it can't be loaded: {counts['hold']}")
-    return problems
-
-
-def _state(home: Path, endpoint: Endpoint) -> str:
-    """What the receiver says of the endpoint."""
-    try:
-        return "live" if control.ask_sync(home, "endpoint", hash=endpoint.hash)["live"] else "not live"
-    except control.ReceiverDown:
-        return "receiver down"
-    except control.ControlError as error:
-        return f"unknown ({error})"
-
-
-def _counts(counts: dict[str, Any] | None) -> list[str]:
+def _counts(counts: Counts | None, *, again: bool) -> list[str]:
     """The cells of `make status` after the endpoint's: counted by schema, so only its first line has them."""
-    if counts is None:
+    if again:
         return [""] * 5
-    numbers = (str(counts.get(key, "-")) for key in ("accepted", "loaded", "rejected", "waiting"))
-    return [_when(counts.get("last_event_at")), *numbers]
+    if counts is None:
+        return ["-"] * 5
+    numbers = (str(number) for number in (counts.accepted, counts.loaded, counts.rejected, counts.waiting))
+    return [_when(counts.last_event_at), *numbers]
 
 
 def _when(seconds: float | None) -> str:
@@ -297,32 +235,7 @@ def _by_status(answers: Counter[int]) -> str:
 
 def sql() -> int:
     stack = existing()
-    variables = {**stack.environment, **_libpq(_warehouse_dsn(stack.outputs()))}
-    command = [str(postgres.psql())]
-    if given("SQL"):
-        command += ["-X", "-At", "-v", "ON_ERROR_STOP=1", "-c", given("SQL")]
-    os.execve(command[0], command, variables)  # noqa: S606
-
-
-def _warehouse_dsn(outputs: dict[str, Any]) -> str:
-    dsn = (outputs.get("warehouse") or {}).get("dsn")
-    if not dsn:
-        raise StackError("this stack has no PostgreSQL warehouse: run make up")
-    return str(dsn)
-
-
-def _libpq(dsn: str) -> dict[str, str]:
-    """A DSN as libpq's environment variables: it must not stand on a command line, where everybody can read it."""
-    by_keyword = {
-        option.keyword.decode(): option.envvar.decode()
-        for option in psycopg.pq.Conninfo.get_defaults()
-        if option.envvar
-    }
-    return {
-        by_keyword[key]: str(value)
-        for key, value in conninfo_to_dict(dsn).items()
-        if value is not None and key in by_keyword
-    }
+    return place.of(stack).query(given("SQL"), stack.outputs())
 
 
 def env() -> int:
@@ -340,10 +253,11 @@ def env() -> int:
 
 
 def logs() -> int:
-    home = ROOT / ".sluice" / (given("STACK") or environment.DEV)
-    server = postgres.recorded(home)
-    for log in [*sorted(home.glob("*.log")), *([server.log] if server else [])]:
-        print(f"{log.relative_to(ROOT) if log.is_relative_to(ROOT) else log}:\n{progress.tail(log, lines=20)}\n")
+    name = given("STACK") or environment.DEV
+    # Where the logs of a stack on AWS are, its state knows; those on this machine are there without an engine.
+    stack = existing() if stacks.platform(ROOT, name) == "aws" else Stack(ROOT, name, os.environ)
+    for name, lines in place.of(stack).logs().items():
+        print(f"{name}:\n{lines}\n")
     return 0
 
 

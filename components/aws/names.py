@@ -4,6 +4,7 @@ Everything else is named by Pulumi (logical name and seven random digits), so th
 clash, and a replacement can be made before what it replaces is deleted.
 """
 
+import re
 from hashlib import sha256
 
 ERRORS = "errors/"
@@ -28,6 +29,14 @@ def stream(stack_id: str, schema: str) -> str:
 def signing_keys(stack_id: str, schema: str) -> str:
     """The SSM parameter that holds the keys which an integration's deliveries are signed with."""
     return f"/sluice/{stack_id}/{schema}/signing-keys"
+
+
+def dashboard(project: str, stack: str) -> str:
+    """The dashboard's name. A stack may have a dot in its own, where CloudWatch takes a-z, A-Z, 0-9, - and _ only.
+
+    With the id, since a second dashboard of one name would take the first one's place without a word.
+    """
+    return f"{re.sub(r'[^A-Za-z0-9_-]', '-', f'{project}-{stack}')}-{stack_id(project, stack)}"
 
 
 def tables(schema: str) -> str:

@@ -53,7 +53,7 @@ class AwsPlatform:
         }
         aws.cloudwatch.Dashboard(
             "sluice",
-            dashboard_name=f"{pulumi.get_project()}-{pulumi.get_stack()}",
+            dashboard_name=names.dashboard(pulumi.get_project(), pulumi.get_stack()),
             dashboard_body=Output.all(region=self._account.region, function=self._function.name).apply(
                 lambda made: dashboard.body(streams=streams, **made)
             ),

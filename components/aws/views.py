@@ -4,7 +4,7 @@ platform's (`provider/views.py`), with the same columns in the same order, and `
 As there, a value of an unexpected type gives NULL in its column and never an error. The answers are PostgreSQL's but
 for these, which come from how Trino reads JSON (tried on Trino 422, which Athena's engine 3 stands near):
 
-- Times are in UTC and have milliseconds: Hive, whose types a view in the Glue catalog has, knows no time zone.
+- Times are in UTC, rounded to milliseconds: Hive, whose types a view in the Glue catalog has, knows no time zone.
 - A number in a `text` column is as it was sent (`1e2`, `-0`); PostgreSQL shows it as a decimal (`100`, `0`).
 - Numbers with a fraction or exponent go through a double in `bigint` and `json` columns, so that digits beyond the
   17th are lost: 9007199254740993.0 becomes ...992, and 1.00000000000000000001 is taken for 1.

@@ -6,6 +6,7 @@ never a refusal.
 """
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -104,10 +105,8 @@ def _signing_keys(parameter: str, attempt: Attempt) -> tuple[str, ...]:
     """The keys in the SSM parameter of that name: a JSON list of texts, the newest first. Raises Unavailable."""
     answer = attempt.ask("ssm", "get_parameter", Name=parameter, WithDecryption=True)
     keys: Any = None
-    try:
+    with suppress(ValueError):
         keys = orjson.loads(answer["Parameter"]["Value"])
-    except ValueError:
-        pass
     if type(keys) is not list or any(type(key) is not str for key in keys):
         raise Unavailable("ssm", "NotAListOfKeys")
     return tuple(keys)

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from receiver import token
-from tools import deliveries, endpoints, targets
+from tools import deliveries, endpoints, local
+from tools.stack import Stack
 from tools.table import table
 
 PRINTED = token.printed("a" * 43)
@@ -153,7 +154,7 @@ def test_columns_are_aligned() -> None:
 
 
 def test_a_dsn_becomes_libpqs_variables() -> None:
-    found = targets._libpq("postgresql://sl%40uice:p%27w@127.0.0.1:5433/sluice?sslmode=require&connect_timeout=3")
+    found = local.libpq("postgresql://sl%40uice:p%27w@127.0.0.1:5433/sluice?sslmode=require&connect_timeout=3")
     assert found == {
         "PGUSER": "sl@uice",
         "PGPASSWORD": "p'w",
@@ -175,4 +176,5 @@ def test_a_dsn_becomes_libpqs_variables() -> None:
 )
 def test_down_lists_what_it_drops_and_keeps(inputs: dict[str, Any], says: str) -> None:
     schema = {"type": "sluice:index:PostgresSchema", "inputs": {"name": "s", "displayName": "S", **inputs}}
-    assert targets._loss([{"type": "pulumi:pulumi:Stack"}, schema]) == [says]
+    place = local.ThisMachine(Stack(Path("/nowhere"), "dev", {}))
+    assert place.loss([{"type": "pulumi:pulumi:Stack"}, schema]) == [says]

@@ -1,13 +1,14 @@
 """What `make status` calls a problem: each thing that is down, or that keeps events waiting, in its own sentence."""
 
 import re
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from tools import targets
-from tools.stack import Stack
+from tools import local
+from tools.endpoints import Endpoint
+from tools.place import Counts
 
 UP = {"postgres": "running", "receiver": "running"}
 WELL: dict[str, Any] = {
@@ -18,8 +19,7 @@ WELL: dict[str, Any] = {
 
 
 def problems(running: dict[str, str] = UP, **answer: Any) -> list[str]:
-    stack = Stack(Path("/nowhere"), "dev", {})
-    return targets._problems({**running}, {**WELL, **answer}, stack)
+    return local.problems(running, {**WELL, **answer}, "run make up")
 
 
 def test_nothing_is_said_where_all_is_well() -> None:
@@ -45,3 +45,16 @@ def test_each_trouble_is_named(running: dict[str, str], answer: dict[str, Any], 
 
 def test_a_loader_that_has_not_looked_yet_is_no_trouble() -> None:
     assert problems(warehouse={"state": "unset", "error": None, "at": None}) == []
+
+
+def test_silence_is_a_problem_once_it_lasts_longer_than_its_owner_allows() -> None:
+    endpoint = Endpoint("S", "customerio", "s", "primary", True, 1, "by hand", "http://h/v1/s/t", max_silence_hours=3)
+    second = replace(endpoint, slot="secondary")
+
+    def said(hours: float | None, allowed: int | None = 3) -> list[str]:
+        counts = {"s": Counts(0, 0, 0, 0, None if hours is None else 1_000_000 - hours * 3600)}
+        asked = [replace(each, max_silence_hours=allowed) for each in (endpoint, second)]
+        return local.silent(asked, counts, now=1_000_000)
+
+    assert said(4) == ["no event of S for 4 hours, and its maxSilenceHours is 3"]
+    assert said(2) == said(4, allowed=None) == said(None) == local.silent([endpoint], {}, now=1.0) == []

@@ -7,8 +7,12 @@ here, and left to the engine tests: replacements, inheritance of options, and wh
 
 import asyncio
 import json
+import os
 import runpy
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +20,9 @@ from google.protobuf import json_format
 from pulumi.runtime import mocks, rpc, settings
 from pulumi.runtime.config import set_all_config
 from pulumi.runtime.stack import run_in_stack
+
+from tools import function_library
+from tools.engine.engine import cache as kept
 
 ROOT = Path(__file__).parents[2]
 UNKNOWN = rpc.UNKNOWN
@@ -26,12 +33,25 @@ RECEIVER_URL = "http://127.0.0.1:8787"
 DSN = "postgresql://sluice:made-by-the-mock@127.0.0.1:5555/sluice"
 
 
+ACCOUNT_ID = "123456789012"
+REGION = "eu-west-1"
 ACCOUNT = {
-    "aws:index/getCallerIdentity:getCallerIdentity": {"accountId": "123456789012"},
-    "aws:index/getRegion:getRegion": {"region": "eu-west-1"},
+    "aws:index/getCallerIdentity:getCallerIdentity": {"accountId": ACCOUNT_ID},
+    "aws:index/getRegion:getRegion": {"region": REGION},
     "aws:index/getPartition:getPartition": {"partition": "aws"},
 }
 FUNCTION_URL = "https://abc.lambda-url.eu-west-1.on.aws"
+HERE = f"{REGION}:{ACCOUNT_ID}"
+ARNS = {
+    "Bucket": "arn:aws:s3:::",
+    "FirehoseDeliveryStream": f"arn:aws:firehose:{HERE}:deliverystream/",
+    "Function": f"arn:aws:lambda:{HERE}:function:",
+    "LogGroup": f"arn:aws:logs:{HERE}:log-group:",
+    "Role": f"arn:aws:iam::{ACCOUNT_ID}:role/",
+    "Table": f"arn:aws:dynamodb:{HERE}:table/",
+    "Topic": f"arn:aws:sns:{HERE}:",
+}
+"""What the ARN of a resource is, up to its name."""
 
 
 @dataclass(frozen=True)
@@ -56,13 +76,17 @@ def _unwrapped(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Made:
-    """One resource as it was registered. Parent and dependencies by logical name."""
+    """One resource as it was registered. Parent and dependencies by logical name.
+
+    `after`: the dependencies as "<kind> <name>", since a name is unique within its type only.
+    """
 
     kind: str
     name: str
     inputs: dict[str, Any]
     parent: str | None
     depends_on: list[str]
+    after: list[str]
     secret_outputs: list[str]
     options: dict[str, Any]
 
@@ -72,6 +96,7 @@ class Engine(mocks.MockMonitor):
     """Stands where the engine would. `unknown_passwords`: as in a preview, before a token is made."""
 
     unknown_passwords: bool = False
+    stack: str = "dev"
     made: list[Made] = field(default_factory=list)
     outputs: dict[str, Any] = field(default_factory=dict)
 
@@ -112,6 +137,7 @@ class Engine(mocks.MockMonitor):
                 inputs=_unwrapped(plain.get("object", {})),
                 parent=_name(request.parent) if request.parent else None,
                 depends_on=sorted({_name(urn) for urn in request.dependencies}),
+                after=sorted({_kind_and_name(urn) for urn in request.dependencies}),
                 secret_outputs=list(request.additionalSecretOutputs),
                 options={
                     key: plain[key]
@@ -141,20 +167,21 @@ class Engine(mocks.MockMonitor):
         """What was registered of a kind; the last part of its type is enough."""
         return [made for made in self.made if made.kind.rsplit(":", 1)[-1] == kind]
 
-    def named(self, name: str) -> Made:
-        (found,) = [made for made in self.made if made.name == name]
+    def named(self, name: str, kind: str | None = None) -> Made:
+        """The one with that name; of that kind, where several share it."""
+        (found,) = [made for made in (self.created(kind) if kind else self.made) if made.name == name]
         return found
 
     @property
     def stack_outputs(self) -> dict[str, Any]:
-        return self.outputs["sluice-dev"]
+        return self.outputs[f"sluice-{self.stack}"]
 
 
 def _of_aws(args: mocks.MockResourceArgs) -> dict[str, Any]:
-    """What AWS adds to a resource's arguments: its name, and an ARN that shows the type and the name."""
+    """What AWS adds to a resource's arguments: its name, and its ARN."""
     kind = args.typ.rsplit(":", 1)[-1]
     name = args.inputs.get("name", f"{args.name}-1234567")
-    outputs = {"name": name, "arn": f"arn:{kind}:{name}"}
+    outputs = {"name": name, "arn": ARNS.get(kind, f"arn:{kind}:") + name}
     if kind == "Bucket":
         outputs["bucket"] = name
     if kind == "FunctionUrl":
@@ -166,14 +193,34 @@ def _name(urn: str) -> str:
     return urn.rsplit("::", 1)[-1]
 
 
+def _kind_and_name(urn: str) -> str:
+    *_, kinds, name = urn.split("::")
+    return f"{kinds.rsplit(':', 1)[-1]} {name}"
+
+
 def install(engine: Engine, *, preview: bool = False, stack: bool = True) -> None:
     # Where a root is set already, set_mocks makes no stack of its own; the program's start makes the real one.
     settings.set_root_resource(None if stack else object())  # type: ignore[arg-type]
-    mocks.set_mocks(engine, project="sluice", stack="dev", monitor=engine, preview=preview)  # type: ignore[arg-type]
+    mocks.set_mocks(engine, project="sluice", stack=engine.stack, monitor=engine, preview=preview)  # type: ignore[arg-type]
     if not stack:
         settings.set_root_resource(None)  # type: ignore[arg-type]
     settings.SETTINGS.rpc_manager.clear()
     settings.SETTINGS.outputs.clear()
+
+
+def without_secrets(value: Any) -> Any:
+    """`value` as everybody may see it: with each secret in it hidden."""
+    match value:
+        case Secret():
+            return "hidden"
+        case dict():
+            return {key: without_secrets(item) for key, item in value.items()}
+        case list():
+            return [without_secrets(item) for item in value]
+        case Made():
+            return replace(value, inputs=without_secrets(value.inputs), options=without_secrets(value.options))
+        case _:
+            return value
 
 
 def run_program(
@@ -187,7 +234,7 @@ def run_program(
     """Run `__main__.py` to its end, as the language host does; returns `engine`, which holds what it was told.
 
     `config`: by key, handed over as text, as the engine does. `secret`: the keys that are stored encrypted.
-    `aws_region`: of `aws:region`.
+    `aws_region`: of `aws:region`. The program's stack is that of `engine`.
     """
     install(engine, preview=preview, stack=False)
     texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in config.items()}
@@ -197,13 +244,37 @@ def run_program(
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     try:
-        loop.run_until_complete(run_in_stack(_main))
+        with _no_settings_of_the_shell():
+            loop.run_until_complete(run_in_stack(_main))
     finally:
         loop.close()
         asyncio.set_event_loop(asyncio.new_event_loop())
         set_all_config({}, [])
         settings.set_root_resource(None)  # type: ignore[arg-type]
     return engine
+
+
+def run_on_aws(*integrations: dict[str, Any], stack: str = "dev", **config: Any) -> Engine:
+    """The program on AWS, with the function's library in its place. It is run once for each config: don't change it."""
+    return _run_on_aws(stack, json.dumps({"integrations": integrations, **config}))
+
+
+@cache
+def _run_on_aws(stack: str, config: str) -> Engine:
+    told = {"platform": "aws", **json.loads(config)}
+    function_library.ready(ROOT, told, kept(os.environ))
+    secret = tuple({"credentials"} & told.keys())
+    return run_program(Engine(stack=stack), aws_region=REGION, secret=secret, **told)
+
+
+@contextmanager
+def _no_settings_of_the_shell() -> Iterator[None]:
+    """What a shell that `make -s env` set up, or AWS's own tools, would say of the stack."""
+    before = {name: os.environ.pop(name) for name in ("PULUMI_CONFIG_PASSPHRASE", "AWS_REGION") if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(before)
 
 
 def _main() -> None:

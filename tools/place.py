@@ -1,0 +1,76 @@
+"""What `make` asks of the platform that a stack runs on, beside what it asks the engine."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from tools import stack as stacks
+from tools.endpoints import Endpoint
+from tools.stack import Stack
+
+Resources = Sequence[Mapping[str, Any]]
+"""The resources in a stack's state, as `Stack.resources` gives them."""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What became of a schema's deliveries, in numbers; `last_event_at` in seconds since 1970."""
+
+    accepted: int
+    loaded: int
+    rejected: int
+    waiting: int
+    last_event_at: float | None
+
+
+@dataclass(frozen=True)
+class Status:
+    """How a stack is doing. By endpoint (the hash of its token) and by schema; `problems`: a sentence each."""
+
+    states: Mapping[str, str]
+    last_used: Mapping[str, float | None]
+    problems: list[str] = field(default_factory=list)
+    counts: Mapping[str, Counts] | None = None
+    """None where the platform doesn't count."""
+
+
+class Place(Protocol):
+    def states(self, endpoints: Sequence[Endpoint]) -> Mapping[str, str]:
+        """By the hash of its token, whether an endpoint is live, in a word or two."""
+        ...
+
+    def status(self, endpoints: Sequence[Endpoint], resources: Resources) -> Status: ...
+
+    def query(self, sql: str, outputs: Mapping[str, Any]) -> int:
+        """Runs one statement (or, where that can be, a prompt) on the warehouse in front of the person."""
+        ...
+
+    def logs(self) -> Mapping[str, str]:
+        """The last lines of each log, by its name."""
+        ...
+
+    def loss(self, resources: Resources) -> list[str]:
+        """What a destroy drops and keeps of the schemas, one line each."""
+        ...
+
+    def forget(self, exported: Mapping[str, Any]) -> list[str]:
+        """Ends the endpoints that a killed `up` had just made and its state doesn't know; their fingerprints.
+
+        `exported`: a `pulumi stack export` with what was pending.
+        """
+        ...
+
+    def stop_all(self) -> list[str]:
+        """Stops what runs of it on this machine, also what the state doesn't know of; says what."""
+        ...
+
+
+def of(stack: Stack) -> Place:
+    """The place of a stack. Each is imported on its own: AWS's SDK alone takes a third of a second."""
+    if stacks.platform(stack.root, stack.name) == "aws":
+        from tools.aws import Aws
+
+        return Aws(stack)
+    from tools.local import ThisMachine
+
+    return ThisMachine(stack)
