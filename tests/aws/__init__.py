@@ -1,0 +1,1 @@
+"""AWS: our program on the real engine against moto."""

@@ -1,0 +1,264 @@
+"""The program on AWS, on the real engine: declaration, rotation, drift, and the end. Each test goes on where the last
+ended.
+
+Proof limit: AWS is moto's server, and its plugin a stand-in where the real one isn't installed. That AWS takes these
+arguments is shown by its own service models; that Firehose, Glue and Athena then do what they should is not shown.
+"""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from receiver.token import digest
+from tests.aws.cloud import REGION, AwsStack, zips
+from tests.aws.moto_server import MotoServer
+from tests.customerio import CustomerIO
+from tests.engine.stack import CUSTOMERIO, Step
+from tests.secrecy import files_below, places_of
+
+CONNECTED: dict[str, Any] = {**CUSTOMERIO, "connect": True}
+BILLING: dict[str, Any] = {**CUSTOMERIO, "name": "Billing"}
+SCHEMA = "stitch_customerio"
+SIGNING_KEY = "a-signing-key-that-nobody-may-see"
+
+
+@pytest.fixture(scope="module")
+def there(stack: AwsStack) -> Iterator[CustomerIO]:
+    """A simulated Customer.io, whose API the stack is told of, and whose key it holds."""
+    with CustomerIO() as made:
+        stack.fixed = {"customerioApi": made.api_url}
+        stack.declare(CUSTOMERIO)
+        for name, value in (("app_api_key", made.key()), ("signing_key", SIGNING_KEY)):
+            path = f"sluice:credentials.{SCHEMA}.{name}"
+            stack.pulumi("config", "set", "--secret", "--path", path, stdin=value, check=True)
+        yield made
+
+
+def live(at: MotoServer) -> dict[str, dict[str, Any]]:
+    """The registry's endpoints, by the hash of their token."""
+    dynamodb = at.client("dynamodb")
+    (table,) = dynamodb.list_tables()["TableNames"]
+    items = dynamodb.scan(TableName=table)["Items"]
+    return {item["hash"]["S"]: {key: next(iter(value.values())) for key, value in item.items()} for item in items}
+
+
+def token_hash(url: str) -> str:
+    return digest(url.rsplit("/", 1)[-1])
+
+
+def done(steps: list[Step], *names: str) -> list[tuple[str, str]]:
+    """What was done to the resources of these names, in order, without a replacement's own line, which does nothing."""
+    found = [(step.op, step.name.removeprefix(f"{SCHEMA}-")) for step in steps if step.op != "replace"]
+    return [step for step in found if step[1] in names] if names else found
+
+
+@pytest.mark.usefixtures("there")
+def test_the_first_up_makes_one_of_everything(stack: AwsStack, at: MotoServer) -> None:
+    stack.declare({**CONNECTED, "signed": True, "maxSilenceHours": 24})
+    steps = stack.up()
+    assert {step.op for step in steps} == {"create"}
+    url = urlsplit(stack.url())
+    assert (url.scheme, url.path.split("/")[1:3]) == ("https", ["v1", SCHEMA])
+    assert url.hostname is not None
+    assert url.hostname.endswith(f".lambda-url.{REGION}.on.aws")
+    (endpoint,) = live(at).values()
+    assert endpoint["hash"] == token_hash(stack.url())
+    assert (endpoint["schema"], endpoint["slot"], endpoint["signed"]) == (SCHEMA, "primary", True)
+    (parameter,) = at.client("ssm").describe_parameters()["Parameters"]
+    assert (parameter["Name"], parameter["Type"]) == (endpoint["signing_keys"], "SecureString")
+    (stream,) = at.client("firehose").list_delivery_streams()["DeliveryStreamNames"]
+    assert stream == endpoint["stream"]
+
+
+def test_the_schema_is_a_database_with_two_iceberg_tables_and_a_view_per_channel(at: MotoServer) -> None:
+    glue = at.client("glue")
+    (database,) = glue.get_databases()["DatabaseList"]
+    assert database["Name"] == SCHEMA
+    tables = {table["Name"]: table for table in glue.get_tables(DatabaseName=SCHEMA)["TableList"]}
+    views = {name for name, table in tables.items() if table.get("TableType") == "VIRTUAL_VIEW"}
+    assert tables.keys() - views == {"data", "_sdc_rejected"}
+    channels = ("customer", "email", "in_app", "push", "slack", "sms", "whatsapp", "webhook")
+    assert views == {"data_latest", *(f"{channel}_events" for channel in channels)}
+    for table, day in (("data", "_sdc_received_day"), ("_sdc_rejected", "_sdc_rejected_day")):
+        (made,) = at.iceberg_inputs(SCHEMA, table)
+        (partition,) = made["CreateIcebergTableInput"]["PartitionSpec"]["Fields"]
+        assert (partition["Name"], partition["Transform"]) == (day, "day")
+
+
+def test_the_function_is_the_zip_that_the_stack_made_behind_a_public_url(stack: AwsStack, at: MotoServer) -> None:
+    function = at.client("lambda")
+    (made,) = function.list_functions()["Functions"]
+    (zipped,) = zips(at).glob("*.zip")
+    assert made["CodeSize"] == zipped.stat().st_size
+    assert function.get_function_url_config(FunctionName=made["FunctionName"])["AuthType"] == "NONE"
+    statements = json.loads(function.get_policy(FunctionName=made["FunctionName"])["Policy"])["Statement"]
+    assert {statement["Action"] for statement in statements} == {"lambda:InvokeFunctionUrl", "lambda:InvokeFunction"}
+
+
+def test_the_bucket_is_private_encrypted_and_versioned(at: MotoServer) -> None:
+    s3 = at.client("s3")
+    (bucket,) = [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]]
+    assert all(s3.get_public_access_block(Bucket=bucket)["PublicAccessBlockConfiguration"].values())
+    assert s3.get_bucket_versioning(Bucket=bucket)["Status"] == "Enabled"
+    (rule,) = s3.get_bucket_encryption(Bucket=bucket)["ServerSideEncryptionConfiguration"]["Rules"]
+    assert rule["ApplyServerSideEncryptionByDefault"] == {"SSEAlgorithm": "AES256"}
+    (statement,) = json.loads(s3.get_bucket_policy(Bucket=bucket)["Policy"])["Statement"]
+    assert (statement["Effect"], statement["Condition"]) == ("Deny", {"Bool": {"aws:SecureTransport": "false"}})
+
+
+def test_a_second_up_with_nothing_changed_does_nothing(stack: AwsStack) -> None:
+    assert stack.up("--expect-no-changes") == []
+
+
+def test_another_integration_adds_its_own_and_changes_only_the_dashboard(stack: AwsStack, at: MotoServer) -> None:
+    stack.declare({**CONNECTED, "signed": True, "maxSilenceHours": 24}, BILLING)
+    steps = stack.up()
+    assert {(step.op, step.name) for step in steps if not step.name.startswith("billing")} == {("update", "sluice")}
+    assert {step.op for step in steps if step.name.startswith("billing")} == {"create"}
+    assert {endpoint["schema"] for endpoint in live(at).values()} == {SCHEMA, "billing"}
+
+
+def test_the_preview_of_a_rotation_shows_replacements(stack: AwsStack) -> None:
+    stack.declare({**CONNECTED, "signed": True, "maxSilenceHours": 24, "tokens": {"primary": 2}}, BILLING)
+    planned = {(step.name.removeprefix(f"{SCHEMA}-"), step.op) for step in stack.preview()}
+    assert {("token-primary", "replace"), ("endpoint-primary", "replace"), ("webhook", "update")} <= planned
+    assert {name for name, _ in planned} == {"token-primary", "endpoint-primary", "webhook"}
+    assert "+-" in stack.said[-1]
+
+
+def test_a_rotation_makes_the_item_moves_the_webhook_and_deletes_the_old_item(
+    stack: AwsStack, at: MotoServer, there: CustomerIO
+) -> None:
+    old = stack.url()
+    steps = done(stack.up(), "token-primary", "endpoint-primary", "webhook")
+    assert steps == [
+        ("create-replacement", "token-primary"),
+        ("create-replacement", "endpoint-primary"),
+        ("update", "webhook"),
+        ("delete-replaced", "endpoint-primary"),
+        ("delete-replaced", "token-primary"),
+    ]
+    new = stack.url()
+    assert new != old
+    assert there.webhook.endpoint == new
+    assert token_hash(new) in live(at)
+    assert token_hash(old) not in live(at)
+
+
+def test_a_second_slot_is_opened_and_becomes_the_active_one(stack: AwsStack, at: MotoServer, there: CustomerIO) -> None:
+    two = {**CONNECTED, "signed": True, "maxSilenceHours": 24, "tokens": {"primary": 2, "secondary": 1}}
+    stack.declare(two, BILLING)
+    assert done(stack.up()) == [("create", "token-secondary"), ("create", "endpoint-secondary")]
+    assert there.webhook.endpoint == stack.url()
+    stack.declare({**two, "active": "secondary"}, BILLING)
+    assert done(stack.up()) == [("update", "webhook")]
+    assert there.webhook.endpoint == stack.url(slot="secondary")
+    slots = {endpoint["slot"] for endpoint in live(at).values() if endpoint["schema"] == SCHEMA}
+    assert slots == {"primary", "secondary"}
+
+
+def test_what_was_changed_by_hand_shows_in_refresh_and_up_repairs_it(stack: AwsStack, at: MotoServer) -> None:
+    dynamodb, glue, s3 = at.client("dynamodb"), at.client("glue"), at.client("s3")
+    (table,) = dynamodb.list_tables()["TableNames"]
+    (bucket,) = [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]]
+    before = live(at)
+    dynamodb.delete_item(TableName=table, Key={"hash": {"S": token_hash(stack.url())}})
+    glue.delete_table(DatabaseName=SCHEMA, Name="email_events")
+    s3.delete_bucket_policy(Bucket=bucket)
+    s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Suspended"})
+    refreshed = {(step.op, step.name.removeprefix(f"{SCHEMA}-")) for step in stack.refresh()}
+    assert ("delete", "endpoint-primary") in refreshed or ("refresh", "endpoint-primary") in refreshed
+    repaired = {(step.op, step.name.removeprefix(f"{SCHEMA}-"), step.type.rsplit(":", 1)[-1]) for step in stack.up()}
+    assert repaired == {
+        ("create", "endpoint-primary", "TableItem"),
+        ("create", "view-email_events", "CatalogTable"),
+        ("create", "sluice-lake", "BucketPolicy"),
+        ("update", "sluice-lake", "BucketVersioning"),
+    }
+    assert live(at) == before
+    assert stack.up("--expect-no-changes") == []
+
+
+def test_no_secret_is_in_what_was_said_or_kept(stack: AwsStack, at: MotoServer) -> None:
+    secrets = [SIGNING_KEY, *(stack.url(slot=slot).rsplit("/", 1)[-1] for slot in ("primary", "secondary"))]
+    texts = {f"command {number}": text.encode() for number, text in enumerate(stack.said)}
+    texts |= files_below(stack.root)
+    texts |= {f"moto: {name}": text for name, text in files_below(at.folder, but=(".venv", "zips")).items()}
+    for secret in secrets:
+        assert places_of(secret, {**texts, "control": f"x{secret}y".encode()}) == ["control"]
+
+
+def test_a_removed_integration_stops_and_its_data_stays(stack: AwsStack, at: MotoServer) -> None:
+    two = {**CONNECTED, "signed": True, "maxSilenceHours": 24, "tokens": {"primary": 2, "secondary": 1}}
+    stack.declare(two, BILLING, destroyData=False)
+    stack.up()
+    stack.declare(two, destroyData=False, streamDrain=0)
+    steps = [(step.op, step.name) for step in stack.up()]
+    order = [("delete", f"billing-{name}") for name in ("endpoint-primary", "drain", "stream")]
+    assert [step for step in steps if step in order and step != ("delete", "billing-stream")] == order[:2]
+    assert steps.index(order[1]) < steps.index(order[2])
+    assert {endpoint["schema"] for endpoint in live(at).values()} == {SCHEMA}
+    assert at.client("firehose").list_delivery_streams()["DeliveryStreamNames"] != []
+    kept = {table["Name"] for table in at.client("glue").get_tables(DatabaseName="billing")["TableList"]}
+    assert kept == {"data", "_sdc_rejected"}
+
+
+def test_it_can_be_declared_again_and_takes_up_what_it_left(stack: AwsStack, at: MotoServer) -> None:
+    two = {**CONNECTED, "signed": True, "maxSilenceHours": 24, "tokens": {"primary": 2, "secondary": 1}}
+    stack.declare(two, BILLING, destroyData=False)
+    refused = stack.pulumi("up", "--yes", "--skip-preview")
+    assert refused.code != 0
+    assert "already exists" in refused.text.lower()
+    before = at.iceberg_inputs("billing", "data")
+    stack.declare(two, {**BILLING, "adopt": True}, destroyData=False)
+    taken = {(step.op, step.name) for step in stack.up() if step.op.startswith("import")}
+    assert taken == {("import", f"billing-{name}") for name in ("database", "table-data", "table-sdc_rejected")}
+    assert at.iceberg_inputs("billing", "data") == before
+    assert stack.up("--expect-no-changes") == []
+
+
+def test_what_is_protected_is_not_destroyed_and_the_preview_says_so(stack: AwsStack, at: MotoServer) -> None:
+    two = {**CONNECTED, "signed": True, "maxSilenceHours": 24, "tokens": {"primary": 2, "secondary": 1}}
+    stack.declare(two, {**BILLING, "adopt": True}, destroyData=False, protect=True)
+    stack.up()
+    stack.declare(two, destroyData=False, protect=True)
+    refused = stack.pulumi("preview", "--diff")
+    assert refused.code != 0
+    assert "protect" in refused.text
+    assert "billing" in {database["Name"] for database in at.client("glue").get_databases()["DatabaseList"]}
+
+
+def test_a_destroy_leaves_nothing_behind_where_the_stack_says_so(
+    stack: AwsStack, at: MotoServer, there: CustomerIO
+) -> None:
+    two = {**CONNECTED, "signed": True, "maxSilenceHours": 24, "tokens": {"primary": 2, "secondary": 1}}
+    stack.declare(two, {**BILLING, "adopt": True})
+    stack.up()
+    stack.destroy()
+    assert there.webhooks == {}
+    assert everything(at) == []
+
+
+def everything(at: MotoServer) -> list[str]:
+    """What there is in the account, by name."""
+    return [
+        *(bucket["Name"] for bucket in at.client("s3").list_buckets()["Buckets"]),
+        *(database["Name"] for database in at.client("glue").get_databases()["DatabaseList"]),
+        *at.client("firehose").list_delivery_streams()["DeliveryStreamNames"],
+        *at.client("dynamodb").list_tables()["TableNames"],
+        *(function["FunctionName"] for function in at.client("lambda").list_functions()["Functions"]),
+        *(role["RoleName"] for role in at.client("iam").list_roles()["Roles"]),
+        *(group["logGroupName"] for group in at.client("logs").describe_log_groups()["logGroups"]),
+        *(alarm["AlarmName"] for alarm in at.client("cloudwatch").describe_alarms()["MetricAlarms"]),
+        *(board["DashboardName"] for board in at.client("cloudwatch").list_dashboards()["DashboardEntries"]),
+        *(topic["TopicArn"] for topic in at.client("sns").list_topics()["Topics"]),
+        *(parameter["Name"] for parameter in at.client("ssm").describe_parameters()["Parameters"]),
+        *(
+            group["Name"]
+            for group in at.client("athena").list_work_groups()["WorkGroups"]
+            if group["Name"] != "primary"
+        ),
+    ]
