@@ -1,6 +1,6 @@
-"""An event's way on AWS, with nothing in it that the stack didn't make: its zip, run with the environment and the registry
-that it made, fed with what a Function URL hands over; its records, routed by its own expression into Iceberg tables made
-from its own definitions; its views, as they stand in the catalog. The rows are those of the local platform.
+"""An event's way on AWS, with nothing in it that the stack didn't make: its zip, run with the environment and registry
+that it made and fed with what a Function URL hands over; its records, routed by its own expression into Iceberg tables
+made from its own definitions; its views, as they stand in the catalog. The rows are those of the local platform.
 
 Proof limit: a process of ours stands for Lambda, pyiceberg for Firehose, and DuckDB for Athena.
 """
@@ -23,12 +23,11 @@ from receiver import event as events
 from receiver.rows import DATA
 from tests.aws import iceberg
 from tests.aws.cloud import AwsStack, zips
-from tests.aws.function import HANDLER, Function, request
+from tests.aws.function import HANDLER, RUNNER, Function, request
 from tests.aws.moto_server import MotoServer
 from tests.customerio import sign
-from tests.engine.stack import CUSTOMERIO
+from tests.engine.stack import CUSTOMERIO, event
 from tests.receiver.scene import Scene, arrival
-from tests.receiver.test_answers import event
 
 SCHEMA = "stitch_customerio"
 DATABASE = f"acme_{SCHEMA}"
@@ -142,7 +141,7 @@ def lake(at: MotoServer, function: Function, path: str, tmp_path_factory: pytest
 @pytest.fixture
 def local(scene: Scene) -> Scene:
     """The same deliveries on the local platform, with its views."""
-    scene.add_schema(SCHEMA, "append")
+    scene.schema(SCHEMA, "append")
     with psycopg.connect(scene.dsn) as connection:
         for view in local_views("customerio", "append").values():
             connection.execute(view.statement(SCHEMA))
@@ -242,5 +241,6 @@ def test_an_old_url_is_refused_once_the_function_has_looked_again(function: Func
 
 
 def test_nothing_but_the_zip_and_what_lambda_brings_was_imported(function: Function) -> None:
-    project = str(Path(__file__).resolve().parents[2])
-    assert not [file for file in function.modules if file.startswith(project) and "/.venv/" not in file]
+    project = Path(__file__).resolve().parents[2]
+    ours = [Path(file) for file in function.modules if Path(file).is_relative_to(project)]
+    assert [file for file in ours if not file.is_relative_to(project / ".venv")] == [RUNNER]
