@@ -1,13 +1,13 @@
-r"""The Athena views of an integration's schema, rendered from its source's documented fields: the twins of the local
+"""The Athena views of an integration's schema, rendered from its source's documented fields: the twins of the local
 platform's (`provider/views.py`), with the same columns in the same order, and `_sdc_body_uri`.
 
-As there, a value of an unexpected type gives NULL in its column and never an error. The answers are PostgreSQL's but
-for these, which come from how Trino reads JSON (tried on Trino 422, which Athena's engine 3 stands near):
+As there, a value of an unexpected type gives NULL in its column and never an error. The answers are PostgreSQL's (the
+tests compare them in DuckDB; compared once on Trino 422 as well, which Athena's engine 3 descends from), but for these:
 
 - Times are in UTC, rounded to milliseconds: Hive, whose types a view in the Glue catalog has, knows no time zone.
 - A number in a `text` column is as it was sent (`1e2`, `-0`); PostgreSQL shows it as a decimal (`100`, `0`).
-- Numbers with a fraction or exponent go through a double in `bigint` and `json` columns, so that digits beyond the
-  17th are lost: 9007199254740993.0 becomes ...992, and 1.00000000000000000001 is taken for 1.
+- Numbers with a fraction or exponent go through a double in `bigint` and `json` columns: digits beyond the 16th or
+  so are lost, and in `bigint` what is nearer than that to a whole number is taken for it (1e-300 for 0).
 - Of a name that an object has twice, Trino takes the first value, PostgreSQL (and the receiver) the last.
 - `json` columns are texts, with an object's names in the order they were sent in.
 """
@@ -185,9 +185,8 @@ def _typed(field: Field) -> str:
         scalar = f'json_extract_scalar(d."payload", {path})'
         return f"CASE WHEN substr({value}, 1, 1) NOT IN ('{{', '[') THEN {scalar} END"
     # A string of digits (18 of them always fit), or a number that is whole and fits: 19 digits before the point and
-    # 19 after it hold every bigint, and whether anything is left behind the point. What isn't a number isn't one to
-    # try_cast either, since a string still has its quotes.
-    number = f"try_cast({value} AS decimal(38, 19))"
+    # 19 after it hold every bigint, and whether anything is left behind the point.
+    number = f"try_cast(regexp_extract({value}, '^[-0-9].*') AS decimal(38, 19))"
     return (
         f"coalesce(try_cast(regexp_extract({value}, '^\"(-?[0-9]{{1,18}})\"$', 1) AS bigint),"
         f" CASE WHEN {number} = truncate({number}) THEN try_cast({number} AS bigint) END)"

@@ -317,7 +317,7 @@ def any_body(draw: st.DrawFn) -> dict[str, Any]:
 
 # Not made smaller when it fails, which takes long: the message has the one payload.
 @settings(
-    max_examples=6,
+    max_examples=4,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.large_base_example],
 )
