@@ -101,9 +101,9 @@ class Aws:
         """What those of the alarms mean that are in alarm."""
         found = []
         for start in range(0, len(names), AT_ONCE):
-            asked = list(names[start : start + AT_ONCE])
-            answer = self._client("cloudwatch").describe_alarms(AlarmNames=asked, StateValue="ALARM")
-            found += [alarm.get("AlarmDescription") or alarm["AlarmName"] for alarm in answer["MetricAlarms"]]
+            answer = self._client("cloudwatch").describe_alarms(AlarmNames=list(names[start : start + AT_ONCE]))
+            alarms = [alarm for alarm in answer["MetricAlarms"] if alarm["StateValue"] == "ALARM"]
+            found += [alarm.get("AlarmDescription") or alarm["AlarmName"] for alarm in alarms]
         return found
 
     @_told
