@@ -8,7 +8,7 @@ import asyncio
 import time
 from typing import Any, ClassVar
 
-from components.customerio.signing import how_to_store_key
+from provider import sender
 from provider.resource import Context, Properties, Resource, ResourceError
 from receiver import control
 from receiver.registry import EndpointEntry, Registry
@@ -33,16 +33,8 @@ class Endpoint(Resource):
 
     async def remark(self, context: Context, state: Properties, inputs: Properties) -> None:
         if _is_locked(inputs) and not _is_locked(state) and await _is_in_use(context, state):
-            raise ResourceError(
-                f"{inputs['schema']} receives events by its {inputs['slot']} URL, and its signing key is missing\n"
-                "With `signed: true` each would be refused until the key is known, so the URL stays as it is. "
-                f"{how_to_store_key(inputs['schema'], context.stack)}\nand run `up` again"
-            )
-        if state["hash"] != inputs["hash"] and state.get("active", inputs.get("active")):
-            if not inputs.get("connected"):
-                await context.say(_to_paste(inputs["schema"], inputs["slot"]), True)
-            elif not state.get("connected"):
-                await context.say(_to_connect_first(inputs["schema"]), True)
+            raise sender.would_be_locked_out(context, inputs)
+        await sender.say_what_changes(context, state, inputs)
 
     async def create(self, context: Context, inputs: Properties) -> tuple[str, Properties]:
         outputs = await self.update(context, {}, inputs)
@@ -95,26 +87,6 @@ class Endpoint(Resource):
                 f"which had {recent} {deliveries} in its last minute" + ("" if quiet else " and is still in use"),
                 not quiet,
             )
-
-
-def _to_paste(schema: str, slot: str) -> str:
-    other = "secondary" if slot == "primary" else "primary"
-    return (
-        f"somebody must paste the new URL at the sender of {schema}\n"
-        f"This replaces the {slot} URL, which it posts to, and Sluice can't move it (`connect: false`). Until then the "
-        "old URL answers 401, and Customer.io waits an hour after that, with every later event held back behind the "
-        f"refused one. To do it without a gap, use both slots: declare the other one ({other}: 1) and run `up`, paste "
-        f"its URL (make url SLOT={other}), say `active: {other}` and run `up`, and bump {slot} after that. Or let "
-        "Sluice move the sender: `connect: true`"
-    )
-
-
-def _to_connect_first(schema: str) -> str:
-    return (
-        f"{schema} is connected and given a new URL in one `up`: better connect first, and rotate in the next\n"
-        "A webhook that was made by hand is known by its URL alone. With another one it stays as it is, beside the new "
-        "webhook, and is refused (401) once the old URL has gone"
-    )
 
 
 def _is_locked(properties: Properties) -> bool:

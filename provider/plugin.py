@@ -39,12 +39,21 @@ from provider.postgres_server import PostgresServer
 from provider.receiver_process import Receiver
 from provider.reporting_webhook import ReportingWebhook
 from provider.resource import Context, Properties, Resource, ResourceError
+from provider.sender import Sender
 from provider.serve import Say
 from provider.stream_drain import StreamDrain
 
 RESOURCES: dict[str, Resource] = {
     resource.token: resource
-    for resource in (PostgresServer(), Receiver(), PostgresSchema(), Endpoint(), ReportingWebhook(), StreamDrain())
+    for resource in (
+        PostgresServer(),
+        Receiver(),
+        PostgresSchema(),
+        Endpoint(),
+        ReportingWebhook(),
+        Sender(),
+        StreamDrain(),
+    )
 }
 
 

@@ -45,6 +45,7 @@ class Alarms:
                 namespace="AWS/Lambda",
                 metric=metric,
                 dimensions={"FunctionName": function},
+                tags=tags(),
                 parent=parent,
             )
 
@@ -53,6 +54,7 @@ class Alarms:
     ) -> None:
         """An integration's: its stream is late, can't deliver, or (where its owner said how long it may) is silent."""
         dimensions = {"DeliveryStreamName": stream}
+        own = tags(schema=schema)
         self._alarm(
             f"{schema}-late",
             f"Events of {schema} have waited in Firehose for more than {FRESHNESS_S // 60} minutes",
@@ -61,6 +63,7 @@ class Alarms:
             dimensions=dimensions,
             statistic="Maximum",
             threshold=FRESHNESS_S,
+            tags=own,
             parent=parent,
         )
         self._alarm(
@@ -69,6 +72,7 @@ class Alarms:
             namespace="AWS/Firehose",
             metric="DeliveryToIceberg.FailedRowCount",
             dimensions=dimensions,
+            tags=own,
             parent=parent,
         )
         if max_silence_hours is not None:
@@ -83,6 +87,7 @@ class Alarms:
                 period_s=HOUR_S,
                 periods=max_silence_hours,
                 missing="breaching",
+                tags=own,
                 parent=parent,
             )
 
@@ -94,6 +99,7 @@ class Alarms:
         namespace: str,
         metric: str,
         dimensions: Mapping[str, Input[str]],
+        tags: Mapping[str, str],
         parent: pulumi.Resource,
         statistic: str = "Sum",
         comparison: str = "GreaterThanThreshold",
@@ -116,6 +122,6 @@ class Alarms:
             treat_missing_data=missing,
             alarm_actions=[self.topic_arn],
             ok_actions=[self.topic_arn],
-            tags=tags(),
+            tags=tags,
             opts=ResourceOptions(parent=parent),
         )

@@ -13,6 +13,7 @@ from components.aws.account import Account, tags
 from components.aws.alarms import Alarms
 from components.aws.function import ReceiverFunction
 from components.aws.lake import Lake
+from components.aws.resources import Sender
 from components.aws.schema import GlueSchema
 from components.platform import Endpoint
 from components.settings import IntegrationSettings, Settings
@@ -100,8 +101,20 @@ class AwsPlatform:
             "signed": {"BOOL": integration.signed},
             "stream": {"S": self._schemas[integration.schema_name].stream},
         }
-        if self._settings.signing_keys(integration):
+        has_keys = bool(self._settings.signing_keys(integration))
+        if has_keys:
             item["signing_keys"] = {"S": self._signing_keys(integration, parent)}
+        sender = Sender(
+            f"{integration.schema_name}-sender-{slot}",
+            schema=integration.schema_name,
+            slot=slot,
+            token_hash=token.hash,
+            active=slot == integration.active,
+            connected=integration.connect,
+            signed=integration.signed,
+            has_signing_keys=has_keys,
+            opts=ResourceOptions(parent=parent),
+        )
         made = aws.dynamodb.TableItem(
             f"{integration.schema_name}-endpoint-{slot}",
             table_name=self._function.registry,
@@ -109,7 +122,7 @@ class AwsPlatform:
             item=Output.json_dumps(item),
             opts=ResourceOptions(
                 parent=parent,
-                depends_on=[schema, *self._function.open],
+                depends_on=[schema, sender, *self._function.open],
                 # By itself the provider changes the key in place, and the old URL is dead before the sender has moved.
                 # A secret trigger would be ignored without a word.
                 replacement_trigger=Output.unsecret(token.hash),

@@ -11,7 +11,7 @@ from components.aws import names, policies, tables, views
 from components.aws.account import Account, tags
 from components.aws.alarms import Alarms
 from components.aws.lake import Lake
-from components.aws.stream_drain import StreamDrain
+from components.aws.resources import StreamDrain
 from components.aws.tables import IcebergTable
 from components.settings import IntegrationSettings, Settings
 

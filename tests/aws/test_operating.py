@@ -130,6 +130,13 @@ def test_make_logs_shows_both_groups(stack: AwsStack, at: MotoServer) -> None:
     assert "sluice-delivery" in shown.text
 
 
+def test_the_preview_of_a_rotation_by_hand_says_that_somebody_must_paste_the_new_url(stack: AwsStack) -> None:
+    stack.declare({**CUSTOMERIO, "tokens": {"primary": 3}})
+    stack.preview()
+    assert "somebody must paste the new URL at the sender of stitch_customerio" in stack.said[-1]
+    stack.declare({**CUSTOMERIO, "tokens": {"primary": 2}})
+
+
 def other(stack: AwsStack, name: str, *integrations: dict[str, Any], **config: Any) -> Ran:
     """An `up` of another stack of the same project, in the same account."""
     dev = yaml.safe_load((stack.root / "Pulumi.dev.yaml").read_text())
@@ -162,8 +169,11 @@ def test_two_stacks_share_an_account_where_their_schemas_have_a_prefix(stack: Aw
 
 def test_names_survive_the_longest_schema(stack: AwsStack, at: MotoServer) -> None:
     longest = {**CUSTOMERIO, "name": "Longest", "schema": LONGEST, "maxSilenceHours": 1}
-    stack.declare(CUSTOMERIO, longest)
+    redshift = {"workgroup": "analytics", "iamRole": "arn:aws:iam::123456789012:role/spectrum"}
+    stack.declare(CUSTOMERIO, longest, redshift=redshift)
     stack.up()
+    statements = [json.loads(line) for line in (at.folder / "redshift.jsonl").read_text().splitlines()]
+    assert any(f"FROM DATA CATALOG DATABASE '{LONGEST}'" in json.dumps(each) for each in statements)
     assert stack.up("--expect-no-changes") == []
     assert f"/v1/{LONGEST}/" in stack.url(LONGEST)
     stack.declare(CUSTOMERIO)

@@ -19,7 +19,8 @@ from tests.customerio import CustomerIO
 from tests.engine.stack import CUSTOMERIO, Step
 from tests.secrecy import files_below, places_of
 
-CONNECTED: dict[str, Any] = {**CUSTOMERIO, "connect": True}
+CONNECTED: dict[str, Any] = {**CUSTOMERIO, "connect": True, "signed": True, "maxSilenceHours": 24}
+TWO_SLOTS: dict[str, Any] = {**CONNECTED, "tokens": {"primary": 2, "secondary": 1}}
 BILLING: dict[str, Any] = {**CUSTOMERIO, "name": "Billing"}
 SCHEMA = "stitch_customerio"
 SIGNING_KEY = "a-signing-key-that-nobody-may-see"
@@ -57,7 +58,7 @@ def done(steps: list[Step], *names: str) -> list[tuple[str, str]]:
 
 @pytest.mark.usefixtures("there")
 def test_the_first_up_makes_one_of_everything(stack: AwsStack, at: MotoServer) -> None:
-    stack.declare({**CONNECTED, "signed": True, "maxSilenceHours": 24})
+    stack.declare(CONNECTED)
     steps = stack.up()
     assert {step.op for step in steps} == {"create"}
     url = urlsplit(stack.url())
@@ -114,7 +115,7 @@ def test_a_second_up_with_nothing_changed_does_nothing(stack: AwsStack) -> None:
 
 
 def test_another_integration_adds_its_own_and_changes_only_the_dashboard(stack: AwsStack, at: MotoServer) -> None:
-    stack.declare({**CONNECTED, "signed": True, "maxSilenceHours": 24}, BILLING)
+    stack.declare(CONNECTED, BILLING)
     steps = stack.up()
     assert {(step.op, step.name) for step in steps if not step.name.startswith("billing")} == {("update", "sluice")}
     assert {step.op for step in steps if step.name.startswith("billing")} == {"create"}
@@ -122,10 +123,10 @@ def test_another_integration_adds_its_own_and_changes_only_the_dashboard(stack: 
 
 
 def test_the_preview_of_a_rotation_shows_replacements(stack: AwsStack) -> None:
-    stack.declare({**CONNECTED, "signed": True, "maxSilenceHours": 24, "tokens": {"primary": 2}}, BILLING)
+    stack.declare({**CONNECTED, "tokens": {"primary": 2}}, BILLING)
     planned = {(step.name.removeprefix(f"{SCHEMA}-"), step.op) for step in stack.preview()}
     assert {("token-primary", "replace"), ("endpoint-primary", "replace"), ("webhook", "update")} <= planned
-    assert {name for name, _ in planned} == {"token-primary", "endpoint-primary", "webhook"}
+    assert {name for name, _ in planned} == {"token-primary", "sender-primary", "endpoint-primary", "webhook"}
     assert "+-" in stack.said[-1]
 
 
@@ -149,12 +150,14 @@ def test_a_rotation_makes_the_item_moves_the_webhook_and_deletes_the_old_item(
 
 
 def test_a_second_slot_is_opened_and_becomes_the_active_one(stack: AwsStack, at: MotoServer, there: CustomerIO) -> None:
-    two = {**CONNECTED, "signed": True, "maxSilenceHours": 24, "tokens": {"primary": 2, "secondary": 1}}
-    stack.declare(two, BILLING)
-    assert done(stack.up()) == [("create", "token-secondary"), ("create", "endpoint-secondary")]
+    stack.declare(TWO_SLOTS, BILLING)
+    opened = [("create", f"{part}-secondary") for part in ("token", "sender", "endpoint")]
+    assert done(stack.up()) == opened
     assert there.webhook.endpoint == stack.url()
-    stack.declare({**two, "active": "secondary"}, BILLING)
-    assert done(stack.up()) == [("update", "webhook")]
+    stack.declare({**TWO_SLOTS, "active": "secondary"}, BILLING)
+    assert set(done(stack.up())) == {("update", f"sender-{slot}") for slot in ("primary", "secondary")} | {
+        ("update", "webhook")
+    }
     assert there.webhook.endpoint == stack.url(slot="secondary")
     slots = {endpoint["slot"] for endpoint in live(at).values() if endpoint["schema"] == SCHEMA}
     assert slots == {"primary", "secondary"}
@@ -192,14 +195,16 @@ def test_no_secret_is_in_what_was_said_or_kept(stack: AwsStack, at: MotoServer) 
 
 
 def test_a_removed_integration_stops_and_its_data_stays(stack: AwsStack, at: MotoServer) -> None:
-    two = {**CONNECTED, "signed": True, "maxSilenceHours": 24, "tokens": {"primary": 2, "secondary": 1}}
-    stack.declare(two, BILLING, destroyData=False)
+    stack.declare(TWO_SLOTS, BILLING, destroyData=False)
     stack.up()
-    stack.declare(two, destroyData=False, streamDrain=0)
-    steps = [(step.op, step.name) for step in stack.up()]
-    order = [("delete", f"billing-{name}") for name in ("endpoint-primary", "drain", "stream")]
-    assert [step for step in steps if step in order and step != ("delete", "billing-stream")] == order[:2]
-    assert steps.index(order[1]) < steps.index(order[2])
+    stack.declare(TWO_SLOTS, destroyData=False, streamDrain=0)
+    deleted = [(step.name, step.type.rsplit(":", 1)[-1]) for step in stack.up() if step.op == "delete"]
+    order = [
+        ("billing-endpoint-primary", "TableItem"),
+        ("billing-drain", "StreamDrain"),
+        ("billing-stream", "FirehoseDeliveryStream"),
+    ]
+    assert [step for step in deleted if step in order] == order
     assert {endpoint["schema"] for endpoint in live(at).values()} == {SCHEMA}
     assert at.client("firehose").list_delivery_streams()["DeliveryStreamNames"] != []
     kept = {table["Name"] for table in at.client("glue").get_tables(DatabaseName="billing")["TableList"]}
@@ -207,13 +212,12 @@ def test_a_removed_integration_stops_and_its_data_stays(stack: AwsStack, at: Mot
 
 
 def test_it_can_be_declared_again_and_takes_up_what_it_left(stack: AwsStack, at: MotoServer) -> None:
-    two = {**CONNECTED, "signed": True, "maxSilenceHours": 24, "tokens": {"primary": 2, "secondary": 1}}
-    stack.declare(two, BILLING, destroyData=False)
+    stack.declare(TWO_SLOTS, BILLING, destroyData=False)
     refused = stack.pulumi("up", "--yes", "--skip-preview")
     assert refused.code != 0
     assert "already exists" in refused.text.lower()
     before = at.iceberg_inputs("billing", "data")
-    stack.declare(two, {**BILLING, "adopt": True}, destroyData=False)
+    stack.declare(TWO_SLOTS, {**BILLING, "adopt": True}, destroyData=False)
     taken = {(step.op, step.name) for step in stack.up() if step.op.startswith("import")}
     assert taken == {("import", f"billing-{name}") for name in ("database", "table-data", "table-sdc_rejected")}
     assert at.iceberg_inputs("billing", "data") == before
@@ -221,10 +225,9 @@ def test_it_can_be_declared_again_and_takes_up_what_it_left(stack: AwsStack, at:
 
 
 def test_what_is_protected_is_not_destroyed_and_the_preview_says_so(stack: AwsStack, at: MotoServer) -> None:
-    two = {**CONNECTED, "signed": True, "maxSilenceHours": 24, "tokens": {"primary": 2, "secondary": 1}}
-    stack.declare(two, {**BILLING, "adopt": True}, destroyData=False, protect=True)
+    stack.declare(TWO_SLOTS, {**BILLING, "adopt": True}, destroyData=False, protect=True)
     stack.up()
-    stack.declare(two, destroyData=False, protect=True)
+    stack.declare(TWO_SLOTS, destroyData=False, protect=True)
     refused = stack.pulumi("preview", "--diff")
     assert refused.code != 0
     assert "protect" in refused.text
@@ -234,8 +237,7 @@ def test_what_is_protected_is_not_destroyed_and_the_preview_says_so(stack: AwsSt
 def test_a_destroy_leaves_nothing_behind_where_the_stack_says_so(
     stack: AwsStack, at: MotoServer, there: CustomerIO
 ) -> None:
-    two = {**CONNECTED, "signed": True, "maxSilenceHours": 24, "tokens": {"primary": 2, "secondary": 1}}
-    stack.declare(two, {**BILLING, "adopt": True})
+    stack.declare(TWO_SLOTS, {**BILLING, "adopt": True})
     stack.up()
     stack.destroy()
     assert there.webhooks == {}
