@@ -583,6 +583,12 @@ class _Rules:
                 ("destroyData",), "can't be while `protect` is true, which is its default: set `protect: false`"
             )
         for place in self._places:
+            if config.at("integrations", place, "adopt") is True and config.at("destroyData") is True:
+                config.wrong(
+                    ("integrations", place, "adopt"),
+                    "can't be while `destroyData` is true: what was taken up is never dropped, and its files may lie "
+                    "in the stack's bucket, which would be",
+                )
             if config.at("integrations", place, "loading") == "upsert":
                 config.wrong(
                     ("integrations", place, "loading"),

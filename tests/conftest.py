@@ -13,7 +13,10 @@ settings.register_profile("sluice", deadline=None, suppress_health_check=[Health
 settings.load_profile("sluice")
 
 # A file is one worker's: with the longest ones first, no worker is left alone with one at the end.
-LONGEST_FIRST = ("test_connected", "test_killed", "test_rotation_under_load", "test_first_day", "test_lifecycle")
+LONGEST_FIRST = (
+    *("test_connected", "test_killed", "test_rotation_under_load", "test_standin", "test_operating", "test_stack"),
+    *("test_rotation", "test_first_day", "test_lifecycle", "test_function"),
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

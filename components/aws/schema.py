@@ -83,7 +83,7 @@ class GlueSchema(pulumi.ComponentResource):
         return ResourceOptions(
             parent=self,
             protect=self._settings.protect,
-            retain_on_delete=not self._settings.destroy_data,
+            retain_on_delete=adopt or not self._settings.destroy_data,
             import_=":".join((aws.get_caller_identity().account_id, self.database, *name)) if adopt else None,
             ignore_changes=[unread] if adopt and unread else None,
         )

@@ -22,12 +22,14 @@ from provider.views import views as local_views
 from receiver import event as events
 from receiver.rows import DATA
 from tests.aws import iceberg
-from tests.aws.cloud import AwsStack, zips
+from tests.aws.cloud import AwsStack, needs_standin, zips
 from tests.aws.function import HANDLER, RUNNER, Function, request
 from tests.aws.moto_server import MotoServer
 from tests.customerio import sign
 from tests.engine.stack import CUSTOMERIO, event
 from tests.receiver.scene import Scene, arrival
+
+pytestmark = needs_standin
 
 SCHEMA = "stitch_customerio"
 DATABASE = f"acme_{SCHEMA}"

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from receiver.token import digest
-from tests.aws.cloud import REGION, AwsStack
+from tests.aws.cloud import REGION, AwsStack, needs_standin
 from tests.aws.moto_server import ACCOUNT, MotoServer
 from tests.engine.stack import CUSTOMERIO, Ran
 
@@ -32,6 +32,7 @@ def kill_up_after_the_item_was_made(stack: AwsStack) -> None:
         stack.environment = before
 
 
+@needs_standin
 def test_a_first_up_killed_between_the_item_and_the_state_is_finished_by_make_up(
     stack: AwsStack, at: MotoServer
 ) -> None:
@@ -47,6 +48,7 @@ def test_a_first_up_killed_between_the_item_and_the_state_is_finished_by_make_up
     assert stack.up("--expect-no-changes") == []
 
 
+@needs_standin
 def test_a_rotation_killed_between_the_item_and_the_state_is_finished_by_make_up(
     stack: AwsStack, at: MotoServer
 ) -> None:

@@ -15,12 +15,14 @@ from pathlib import Path
 import pytest
 
 from receiver.token import digest
-from tests.aws.cloud import AwsStack, aws_clone, zips
+from tests.aws.cloud import AwsStack, aws_clone, needs_standin, zips
 from tests.aws.function import Function
 from tests.aws.function_url import FunctionUrl
 from tests.aws.moto_server import MotoServer
 from tests.customerio import CustomerIO
 from tests.engine.stack import CUSTOMERIO
+
+pytestmark = needs_standin
 
 SCHEMA = "stitch_customerio"
 INSTANCES = 3

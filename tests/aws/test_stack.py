@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from receiver.token import digest
-from tests.aws.cloud import REGION, AwsStack, zips
+from tests.aws.cloud import HAS_REAL_PLUGIN, REGION, AwsStack, zips
 from tests.aws.moto_server import MotoServer
 from tests.customerio import CustomerIO
 from tests.engine.stack import CUSTOMERIO, Step
@@ -92,8 +92,9 @@ def test_the_schema_is_a_database_with_two_iceberg_tables_and_a_view_per_channel
 def test_the_function_is_the_zip_that_the_stack_made_behind_a_public_url(stack: AwsStack, at: MotoServer) -> None:
     function = at.client("lambda")
     (made,) = function.list_functions()["Functions"]
-    (zipped,) = zips(at).glob("*.zip")
-    assert made["CodeSize"] == zipped.stat().st_size
+    if not HAS_REAL_PLUGIN:
+        (zipped,) = zips(at).glob("*.zip")
+        assert made["CodeSize"] == zipped.stat().st_size
     assert function.get_function_url_config(FunctionName=made["FunctionName"])["AuthType"] == "NONE"
     statements = json.loads(function.get_policy(FunctionName=made["FunctionName"])["Policy"])["Statement"]
     assert {statement["Action"] for statement in statements} == {"lambda:InvokeFunctionUrl", "lambda:InvokeFunction"}
@@ -237,11 +238,13 @@ def test_what_is_protected_is_not_destroyed_and_the_preview_says_so(stack: AwsSt
 def test_a_destroy_leaves_nothing_behind_where_the_stack_says_so(
     stack: AwsStack, at: MotoServer, there: CustomerIO
 ) -> None:
-    stack.declare(TWO_SLOTS, {**BILLING, "adopt": True})
+    stack.declare(TWO_SLOTS, destroyData=False)
+    stack.up()
+    stack.declare(TWO_SLOTS)
     stack.up()
     stack.destroy()
     assert there.webhooks == {}
-    assert everything(at) == []
+    assert everything(at) == ["billing"], "its integration went before the stack said so"
 
 
 def everything(at: MotoServer) -> list[str]:

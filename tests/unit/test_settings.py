@@ -400,6 +400,13 @@ def test_what_can_be_destroyed_is_not_protected() -> None:
     assert read(**on_aws(destroyData=True, protect=False)).destroy_data
 
 
+def test_what_was_taken_up_is_never_dropped_with_the_bucket() -> None:
+    adopting = [stitch(adopt=True)]
+    mistake = only(mistakes(**on_aws(integrations=adopting, destroyData=True, protect=False)))
+    assert mistake.path == "sluice:integrations[0].adopt"
+    assert read(**on_aws(integrations=adopting))
+
+
 def test_there_is_no_upsert_on_aws() -> None:
     mistake = only(mistakes(**on_aws(integrations=[stitch(loading="upsert")])))
     assert mistake.path == "sluice:integrations[0].loading"
