@@ -2,13 +2,13 @@
 
 import pulumi
 
-from components import config, platform
+from components import config, platforms
 from components.integration import Integration
 
 settings = config.read()
-place = platform.of(settings)
-integrations = [Integration(declared, place, settings.connection(declared)) for declared in settings.integrations]
+platform = platforms.of(settings)
+integrations = [Integration(declared, platform, settings.connection(declared)) for declared in settings.integrations]
 
 pulumi.export("integrations", {made.schema: made.exported for made in integrations})
-pulumi.export("receiver", place.url)
-pulumi.export("warehouse", place.warehouse)
+pulumi.export("receiver", platform.url)
+pulumi.export("warehouse", platform.warehouse)

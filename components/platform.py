@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import pulumi
 
-from components.settings import IntegrationSettings, Settings
+from components.settings import IntegrationSettings
 from components.token import Token
 
 
@@ -49,14 +49,3 @@ class Platform(Protocol):
     ) -> Endpoint:
         """The URL of a token slot, opened once `schema` is there: no event comes before its tables."""
         ...
-
-
-def of(settings: Settings) -> Platform:
-    """The platform that the stack's config names. Each is imported on its own: pulumi-aws alone takes a second."""
-    if settings.platform == "aws":
-        from components.aws.platform import AwsPlatform
-
-        return AwsPlatform(settings)
-    from components.local.platform import LocalPlatform
-
-    return LocalPlatform(settings)

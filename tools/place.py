@@ -4,9 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from tools import stack as stacks
 from tools.endpoints import Endpoint
-from tools.stack import Stack
 
 Resources = Sequence[Mapping[str, Any]]
 """The resources in a stack's state, as `Stack.resources` gives them."""
@@ -63,14 +61,3 @@ class Place(Protocol):
     def stop_all(self) -> list[str]:
         """Stops what runs of it on this machine, also what the state doesn't know of; says what."""
         ...
-
-
-def of(stack: Stack) -> Place:
-    """The place of a stack. Each is imported on its own: AWS's SDK alone takes a third of a second."""
-    if stacks.platform(stack.root, stack.name) == "aws":
-        from tools.aws import Aws
-
-        return Aws(stack)
-    from tools.local import ThisMachine
-
-    return ThisMachine(stack)

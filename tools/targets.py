@@ -17,7 +17,7 @@ from components.customerio.signing import waiting_for_key
 from provider import postgres
 from provider.resource import ResourceError
 from receiver import control, token
-from tools import deliveries, endpoints, environment, interrupted, place, progress
+from tools import deliveries, endpoints, environment, interrupted, places, progress
 from tools import stack as stacks
 from tools.endpoints import Endpoint
 from tools.engine import engine, plugins
@@ -83,7 +83,7 @@ def _unasked(stack: Stack) -> list[str]:
 
 
 def _recover(stack: Stack) -> None:
-    stack.recover(place.of(stack).forget)
+    stack.recover(places.of(stack).forget)
 
 
 def up() -> int:
@@ -93,7 +93,7 @@ def up() -> int:
     code = stack.run("up", *_unasked(stack), "--suppress-outputs")
     if code == 0:
         made = endpoints.of(stack.outputs())
-        states = place.of(stack).states(made)
+        states = places.of(stack).states(made)
         rows = [(e.name, e.source, e.schema, e.slot, e.fingerprint, e.host, states[e.hash], _webhook(e)) for e in made]
         print()
         print(table(["integration", "source", "schema", "slot", "token", "endpoint", "state", "webhook"], rows))
@@ -117,20 +117,20 @@ def down() -> int:
     stack = prepared()
     if stack.exists():
         _recover(stack)
-        for line in place.of(stack).loss(stack.resources()):
+        for line in places.of(stack).loss(stack.resources()):
             print(line, flush=True)
         code = stack.run("destroy", *_unasked(stack), "--suppress-outputs")
         if code != 0:
             return code
     # A daemon that the state didn't know of, after a state file was lost, say, goes as well.
-    for stopped in place.of(stack).stop_all():
+    for stopped in places.of(stack).stop_all():
         print(f"stopped: {stopped}")
     return 0
 
 
 def stop() -> int:
     stack = Stack(ROOT, given("STACK") or environment.DEV, os.environ)
-    stopped = place.of(stack).stop_all()
+    stopped = places.of(stack).stop_all()
     print("\n".join(f"stopped: {what}" for what in stopped) or "nothing was running")
     return 0
 
@@ -141,7 +141,7 @@ def status() -> int:
     made = endpoints.of(stack.outputs())
     if not made:
         raise StackError(f"stack {stack.name} has no integration: run make up{stack.option}")
-    found = place.of(stack).status(made, resources)
+    found = places.of(stack).status(made, resources)
 
     head = ["integration", "schema", "slot", "token", "endpoint", "last used", "webhook"]
     rows = []
@@ -235,7 +235,7 @@ def _by_status(answers: Counter[int]) -> str:
 
 def sql() -> int:
     stack = existing()
-    return place.of(stack).query(given("SQL"), stack.outputs())
+    return places.of(stack).query(given("SQL"), stack.outputs())
 
 
 def env() -> int:
@@ -256,7 +256,7 @@ def logs() -> int:
     name = given("STACK") or environment.DEV
     # Where the logs of a stack on AWS are, its state knows; those on this machine are there without an engine.
     stack = existing() if stacks.platform(ROOT, name) == "aws" else Stack(ROOT, name, os.environ)
-    for name, lines in place.of(stack).logs().items():
+    for name, lines in places.of(stack).logs().items():
         print(f"{name}:\n{lines}\n")
     return 0
 

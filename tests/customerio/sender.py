@@ -284,6 +284,11 @@ class Sender:
         """Events that no webhook took: none was there, it was disabled, or the event is not in its list."""
         return [made for made in self.made if not made.taken_by and not made.is_repeat]
 
+    @property
+    def troubles(self) -> list[object]:
+        """Each delivery that wasn't answered 2xx, wait behind one, and event that still waits or that nobody took."""
+        return [*self.refusals, *self.pauses, *self.undelivered, *self.untaken]
+
     def summary(self) -> str:
         """One line for a failed assertion."""
         answers = Counter(str(attempt.error or attempt.status) for attempt in self.attempts)

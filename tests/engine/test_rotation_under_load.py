@@ -85,7 +85,7 @@ def test_ten_rotations_and_every_other_change_lose_and_delay_nothing(connected: 
     cio.sender.drain(30)
 
     sender = cio.sender
-    assert troubles(cio) == [], sender.summary()
+    assert cio.sender.troubles == [], sender.summary()
     used = {attempt.path_hash for attempt in sender.attempts}
     every_url = [*retired, stack.url(), stack.url(slot="secondary")]
     assert used == {path_hash(url) for url in every_url}, "each URL had its turn"
@@ -93,12 +93,6 @@ def test_ten_rotations_and_every_other_change_lose_and_delay_nothing(connected: 
     assert len(expected) > ROTATIONS * RATE_PER_SECOND
     assert loaded(stack, len(expected)) == expected
     assert [post(url, b"{}") for url in retired] == [401] * ROTATIONS
-
-
-def troubles(cio: CustomerIO) -> list[object]:
-    """Every delivery that wasn't answered 2xx, every wait behind one, every event that still waits or nobody took."""
-    sender = cio.sender
-    return [*sender.refusals, *sender.pauses, *sender.undelivered, *sender.untaken]
 
 
 def pid_of_receiver(stack: Stack) -> int:
@@ -158,4 +152,4 @@ def test_control_a_rotation_in_the_wrong_order_is_noticed(connected: Stack, cio:
     # One of them makes the engine delete a dependent too, and the webhook's queue with it; an `up` may even fail.
     connected.pulumi("up", "--yes", "--skip-preview")
     cio.sender.stop()
-    assert troubles(cio) != [], cio.sender.summary()
+    assert cio.sender.troubles != [], cio.sender.summary()
