@@ -99,6 +99,7 @@ def test_rotations_and_a_switch_of_slots_lose_and_delay_nothing(
         order = [(step.op, step.name.removeprefix(f"{SCHEMA}-")) for step in connected.up()]
         assert [step for step in order if step[0] != "replace"] == [
             ("create-replacement", "token-primary"),
+            ("update", "sender-primary"),
             ("create-replacement", "endpoint-primary"),
             ("update", "webhook"),
             ("delete-replaced", "endpoint-primary"),
