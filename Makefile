@@ -12,8 +12,9 @@ export SLUICE_NAME := $(call typed,NAME)
 export SLUICE_SLOT := $(call typed,SLOT)
 export SLUICE_FILE := $(call typed,FILE)
 export SLUICE_SQL := $(call typed,SQL)
+export SLUICE_POLICY := $(call typed,POLICY)
 export SLUICE_ARGS := $(call typed,ARGS)
-unexport NAME SLOT FILE SQL ARGS
+unexport NAME SLOT FILE SQL POLICY ARGS
 
 targets = up preview refresh down stop status url send sql env logs test lint
 
@@ -23,7 +24,7 @@ help: ## this list
 	@awk -F ' *## *' '/^[a-z]+:.*##/ { split($$1, target, ":"); printf "make %-8s %s\n", target[1], $$2 }' Makefile
 
 up: ## bring the stack up to what its config says, everything it needs included
-preview: ## show what `make up` would change
+preview: ## show what `make up` would change: [POLICY=1: check the policies on dev as well]
 refresh: ## compare the state with what is really there
 down: ## destroy the stack, and leave no process
 stop: ## stop the receiver and PostgreSQL, and keep everything

@@ -1,7 +1,7 @@
 """What each `make` target does. Runs in the virtual environment; `tools/bootstrap.py` starts it.
 
-What a target was given comes in SLUICE_STACK, SLUICE_NAME, SLUICE_SLOT, SLUICE_FILE, SLUICE_SQL and
-SLUICE_ARGS (see the Makefile).
+What a target was given comes in SLUICE_STACK, SLUICE_NAME, SLUICE_SLOT, SLUICE_FILE, SLUICE_SQL, SLUICE_POLICY
+and SLUICE_ARGS (see the Makefile).
 """
 
 import os
@@ -17,7 +17,7 @@ from components.customerio.signing import waiting_for_key
 from provider import postgres
 from provider.resource import ResourceError
 from receiver import control, token
-from tools import deliveries, endpoints, environment, interrupted, places, progress
+from tools import actionlint, deliveries, endpoints, environment, interrupted, places, policy, progress
 from tools import stack as stacks
 from tools.endpoints import Endpoint
 from tools.engine import engine, plugins
@@ -62,6 +62,7 @@ def prepared() -> Stack:
         from tools import function_library  # it needs Pulumi's SDK, which takes half a second
 
         function_library.ready(ROOT, stacks.config(ROOT, name), engine.cache(outer))
+    standins += policy.folders(ROOT, found)
     stack = Stack(ROOT, name, environment.variables(ROOT, outer, engine=found.folder, standins=standins))
     stack.mend()
     return stack
@@ -82,6 +83,10 @@ def _unasked(stack: Stack) -> list[str]:
     return ["--yes", "--skip-preview"]
 
 
+def _policies(stack: Stack) -> list[str]:
+    return policy.arguments(ROOT, stack.name, stack.environment, asked=given("POLICY") == "1")
+
+
 def _recover(stack: Stack) -> None:
     stack.recover(places.of(stack).forget)
 
@@ -90,7 +95,10 @@ def up() -> int:
     stack = prepared()
     stack.select(create=True)
     _recover(stack)
-    code = stack.run("up", *_unasked(stack), "--suppress-outputs")
+    policies = _policies(stack)
+    # What a policy says of the whole stack is in time in the preview alone.
+    unasked = [flag for flag in _unasked(stack) if not (policies and flag == "--skip-preview")]
+    code = stack.run("up", *unasked, *policies, "--suppress-outputs")
     if code == 0:
         made = endpoints.of(stack.outputs())
         states = places.of(stack).states(made)
@@ -104,7 +112,7 @@ def preview() -> int:
     stack = prepared()
     stack.select(create=True)
     _recover(stack)
-    return stack.run("preview")
+    return stack.run("preview", *_policies(stack))
 
 
 def refresh() -> int:
@@ -262,9 +270,13 @@ def logs() -> int:
 
 
 def lint() -> int:
-    for command in (["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"]):
-        print(f"{' '.join(command)}", flush=True)
-        code = subprocess.run([sys.executable, "-m", *command], cwd=ROOT).returncode
+    python = [sys.executable, "-m"]
+    commands = [[*python, "ruff", "check", "."], [*python, "ruff", "format", "--check", "."], [*python, "mypy"]]
+    if program := actionlint.ready(engine.cache(os.environ).parent, os.environ):
+        commands.append([str(program)])
+    for command in commands:
+        print(" ".join(command).removeprefix(" ".join(python)).strip(), flush=True)
+        code = subprocess.run(command, cwd=ROOT).returncode
         if code != 0:
             return code
     return 0
@@ -275,7 +287,7 @@ def test() -> int:
     found = engine.get(os.environ)
     outer = {key: value for key, value in os.environ.items() if not key.startswith(("SLUICE_", "MAKE", "MFLAGS"))}
     without = environment.variables(ROOT, outer, engine=found.folder)
-    standins = plugins.ready("local", without, engine.cache(outer))
+    standins = [*plugins.ready("local", without, engine.cache(outer)), *policy.folders(ROOT, found)]
     variables = environment.variables(ROOT, outer, engine=found.folder, standins=standins)
     del variables["PULUMI_BACKEND_URL"]  # each test brings a backend of its own, and none touches the project's
     command = [
