@@ -12,11 +12,18 @@ export SLUICE_NAME := $(call typed,NAME)
 export SLUICE_SLOT := $(call typed,SLOT)
 export SLUICE_FILE := $(call typed,FILE)
 export SLUICE_SQL := $(call typed,SQL)
+export SLUICE_REASON := $(call typed,REASON)
+export SLUICE_SINCE := $(call typed,SINCE)
+export SLUICE_UNTIL := $(call typed,UNTIL)
+export SLUICE_DRY := $(call typed,DRY)
 export SLUICE_POLICY := $(call typed,POLICY)
+export SLUICE_BASE := $(call typed,BASE)
+export SLUICE_FORMAT := $(call typed,FORMAT)
+export SLUICE_STRICT := $(call typed,STRICT)
 export SLUICE_ARGS := $(call typed,ARGS)
-unexport NAME SLOT FILE SQL POLICY ARGS
+unexport NAME SLOT FILE SQL REASON SINCE UNTIL DRY POLICY BASE FORMAT STRICT ARGS
 
-targets = up preview refresh down stop status url send sql env logs test lint
+targets = up preview review refresh down stop status url send sql replay env logs test lint
 
 .PHONY: help $(targets)
 
@@ -25,6 +32,7 @@ help: ## this list
 
 up: ## bring the stack up to what its config says, everything it needs included
 preview: ## show what `make up` would change: [POLICY=1: check the policies on dev as well]
+review: ## what `make up` would mean, on one page: [BASE=main] [FORMAT=markdown] [STRICT=1: exit 2 for what is dangerous]
 refresh: ## compare the state with what is really there
 down: ## destroy the stack, and leave no process
 stop: ## stop the receiver and PostgreSQL, and keep everything
@@ -32,6 +40,7 @@ status: ## integrations, endpoints, events; and what is down
 url: ## print a secret URL: NAME="Stitch Customer.io" [SLOT=primary]
 send: ## post sample deliveries: [FILE=one body a line] [NAME=…] [SLOT=…]
 sql: ## query the warehouse: SQL="select …"; without SQL, psql
+replay: ## load rejected deliveries again after a fix: [NAME=…] [REASON=words of it] [SINCE=2026-11-01] [UNTIL=…] [DRY=1]
 env: ## what plain `pulumi` needs in a shell: eval "$(make -s env)"
 logs: ## the last lines of the logs
 test: ## linters and all tests: [ARGS=words for pytest]

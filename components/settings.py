@@ -41,7 +41,7 @@ EVENTS_BY_SOURCE: Mapping[str, tuple[str, ...]] = {"customerio": CUSTOMERIO_EVEN
 
 # What has a meaning on one platform alone. Pulumi.yaml gives every stack every default: another value is what counts.
 ONLY_ON: Mapping[str, tuple[str, ...]] = {
-    "local": ("port", "postgresPort", "warehouseDsn", "spoolMaxBytes", "keepFreeBytes", "drain"),
+    "local": ("port", "adminPort", "postgresPort", "warehouseDsn", "spoolMaxBytes", "keepFreeBytes", "drain"),
     "aws": (
         "schemaPrefix",
         "protect",
@@ -245,6 +245,7 @@ class Settings(_Model):
     integrations: list[IntegrationSettings] = []
     credentials: dict[str, Credentials] = {}
     port: int = Field(8787, ge=1, le=65535)
+    admin_port: int = Field(8788, ge=0, le=65535)
     postgres_port: int = Field(0, ge=0, le=65535)
     public_url: str | None = None
     customerio_api: str | None = None
@@ -698,10 +699,19 @@ class _Rules:
             config.wrong(("publicUrl",), f"is this machine's own, and {needs}")
 
     def _ports_differ(self) -> None:
-        port, postgres_port = self._config.at("port"), self._config.at("postgresPort")
-        embedded = "warehouseDsn" not in self._config.values
-        if embedded and postgres_port == (Settings.model_fields["port"].default if port is None else port):
-            self._config.wrong(("postgresPort",), "is the receiver's port too: use another one, or 0 for a free one")
+        if self._platform != "local":
+            return
+        taken: dict[int, str] = {}
+        for key, whose in (("port", "the receiver's"), ("adminPort", "the status page's"), ("postgresPort", "")):
+            port = self._config.at(key)
+            if port is None:
+                port = next(field.default for field in Settings.model_fields.values() if field.alias == key)
+            if type(port) is not int or port == 0 or (key == "postgresPort" and "warehouseDsn" in self._config.values):
+                continue
+            if port in taken:
+                free = {"adminPort": "for no status page", "postgresPort": "for a free one"}[key]
+                self._config.wrong((key,), f"is {taken[port]} port too: use another one, or 0 {free}")
+            taken.setdefault(port, whose)
 
 
 def _items(value: Any) -> Iterable[tuple[str, Any]]:

@@ -104,7 +104,8 @@ def stop(home: Path) -> bool:
 class Receiver(Resource):
     """The process that answers the deliveries.
 
-    Inputs: host, port, publicUrl, warehouseDsn (secret), spoolMaxBytes, keepFreeBytes, and code (a digest, by check).
+    Inputs: host, port, adminPort, publicUrl, warehouseDsn (secret), spoolMaxBytes, keepFreeBytes, and code (a digest,
+    by check).
     Outputs: url, the base of every endpoint's URL; running.
     """
 
@@ -145,6 +146,7 @@ class Receiver(Resource):
 
 
 _SETTINGS: dict[str, tuple[str, Callable[[str], Any]]] = {
+    "adminPort": ("admin_port", int),
     "warehouseDsn": ("warehouse_dsn", str),
     "spoolMaxBytes": ("spool_max_bytes", int),
     "keepFreeBytes": ("keep_free_bytes", int),

@@ -10,12 +10,12 @@ import logging.handlers
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
 import uvloop
 
 from receiver.answers import place
 from receiver.app import BODY_SECONDS
+from receiver.logs import facts, log_to
 from receiver.server import HEAD_SECONDS, Options, Receiver, StartFailed, raise_descriptor_limit
 
 START_FAILED = 3
@@ -26,12 +26,13 @@ def main(receiver: type[Receiver] = Receiver) -> int:
     options = _options()
     os.umask(0o077)
     options.home.mkdir(parents=True, exist_ok=True)
-    _log_to(options.home / "receiver.log")
+    # Not a rotating handler: two receivers write here during a hand-over. It follows a file that logrotate moved.
+    log_to(logging.handlers.WatchedFileHandler(options.home / "receiver.log"))
     raise_descriptor_limit()
     try:
         uvloop.run(_serve(receiver, options))
     except StartFailed as failed:
-        logging.getLogger("receiver").error("%s", failed)
+        logging.getLogger("receiver").error("can't start", extra=facts(reason=str(failed)))
         print(failed, file=sys.stderr)  # noqa: T201 (the one line for whoever started us)
         return START_FAILED
     return 0
@@ -53,26 +54,12 @@ def _options() -> Options:
     return Options(given.home.absolute(), given.port, given.host, given.head_seconds, given.body_seconds)
 
 
-def _log_to(path: Path) -> None:
-    # Not a rotating handler: two receivers write here during a hand-over. It follows a file that logrotate moved.
-    handler = logging.handlers.WatchedFileHandler(path)
-    handler.setFormatter(_Formatter("%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
-
-
-class _Formatter(logging.Formatter):
-    """Tells an exception's kind and place only: its text may quote a path (the token) or a body."""
-
-    def formatException(self, ei: Any) -> str:
-        error = ei[1]
-        return f"{type(error).__name__} at {place(error)}"
-
-
 def _report_to_log(loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
     del loop
     error = context.get("exception")
     where = place(error) if isinstance(error, BaseException) else ""
-    logging.getLogger("receiver").error("%s: %s %s", context.get("message"), type(error).__name__, where)
+    told = facts(message=context.get("message"), error=type(error).__name__, at=where)
+    logging.getLogger("receiver").error("the event loop met an error", extra=told)
 
 
 if __name__ == "__main__":

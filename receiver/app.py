@@ -23,7 +23,9 @@ from receiver.body import (
 )
 from receiver.commit import GroupCommit, NotStored
 from receiver.endpoints import Endpoints, Traffic
+from receiver.logs import facts
 from receiver.registry import EndpointEntry
+from receiver.rejects import Rejects
 from receiver.signature import Check
 from receiver.spool import Arrival
 
@@ -69,7 +71,11 @@ class App:
         budget_bytes: int = BUDGET_BYTES,
     ) -> None:
         self.traffic = Traffic()
+        self.rejects = Rejects()
         self.unauthorized = 0  # deliveries answered 401 since the start
+        # Since the start, by schema and status; without a schema what wasn't for a live endpoint.
+        self.answers: dict[tuple[str | None, int], int] = {}
+        self.swept_at = time.monotonic()  # proof that the event loop runs
         self.in_flight = 0
         self.answered = 0
         self.is_leaving = False  # answers `Connection: close`: this process is about to go
@@ -98,31 +104,36 @@ class App:
             self.answered += 1
 
     async def _answer(self, scope: Scope, exchange: Exchange, now: float) -> Answer:
+        schema = None
         try:
-            return await self._respond(scope, exchange, now)
+            asked = address(scope.method, scope.path)
+            if isinstance(asked, Address):
+                # Every token is hashed and looked up alike, well-formed or not: the time tells nothing.
+                hash = token.digest(asked.token)
+                endpoint = self._endpoints.by_hash.get(hash)
+                if endpoint is not None and endpoint.schema == asked.schema:
+                    schema = endpoint.schema
+                    self.traffic.saw(hash, now)
+                    answer = await self._receive(endpoint, scope.headers, exchange, now)
+                else:
+                    self._count_refusal(hash, "its token is not a live one of that schema")
+                    answer = await self._refuse(scope, exchange, UNAUTHORIZED)
+            else:
+                answer = await self._refuse(scope, exchange, asked)
         except SlowBody:
-            return TOO_SLOW
+            answer = TOO_SLOW
         except (BrokenBody, OutOfBudget):
-            return UNAVAILABLE._replace(closes=True)
+            answer = UNAVAILABLE._replace(closes=True)
         except NotStored:
-            return UNAVAILABLE
+            answer = UNAVAILABLE
         except Exception as error:
             # A 500 costs an hour. The error's text may quote the path or the body, so only its place is told.
-            _log.error("answered 503 after an unforeseen %s at %s", type(error).__name__, place(error))
-            return UNAVAILABLE
-
-    async def _respond(self, scope: Scope, exchange: Exchange, now: float) -> Answer:
-        asked = address(scope.method, scope.path)
-        if not isinstance(asked, Address):
-            return await self._refuse(scope, exchange, asked)
-        # Every token is hashed and looked up alike, well-formed or not: the time tells nothing.
-        hash = token.digest(asked.token)
-        endpoint = self._endpoints.by_hash.get(hash)
-        if endpoint is None or endpoint.schema != asked.schema:
-            self._count_refusal(hash, "its token is not a live one of that schema")
-            return await self._refuse(scope, exchange, UNAUTHORIZED)
-        self.traffic.saw(hash, now)
-        return await self._receive(endpoint, scope.headers, exchange, now)
+            told = facts(schema=schema, error=type(error).__name__, at=place(error))
+            _log.error("answered 503 after an unforeseen error", extra=told)
+            answer = UNAVAILABLE
+        kind = schema, answer.status
+        self.answers[kind] = self.answers.get(kind, 0) + 1
+        return answer
 
     async def _receive(self, endpoint: EndpointEntry, headers: Headers, exchange: Exchange, now: float) -> Answer:
         """A delivery with a live token: its body, its signature, and into the spool with it."""
@@ -149,6 +160,8 @@ class App:
             if len(arrival.body) > max(total, SMALL_BYTES):  # it was compressed
                 held.take(len(arrival.body))
             await self._commit.store(arrival)
+        if arrival.reason is not None:
+            self.rejects.saw(arrival.schema, arrival.hash, arrival.reason, total)
         return OK
 
     async def _refuse(self, scope: Scope, exchange: Exchange, answer: Answer) -> Answer:
@@ -164,12 +177,13 @@ class App:
             self._logged_refusals.clear()
         if hash not in self._logged_refusals and len(self._logged_refusals) < LOGGED_REFUSALS:
             self._logged_refusals.add(hash)
-            _log.warning("refused a delivery (token %s): %s", token.fingerprint(hash), why)
+            _log.warning("refused a delivery", extra=facts(token=token.fingerprint(hash), reason=why))
 
     async def sweep(self) -> None:
         """Keeps the deadlines; runs as long as the receiver does."""
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
+            self.swept_at = time.monotonic()
             self._deadline.sweep()
             self._commit.sweep()
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
+from receiver.logs import facts
 from receiver.spool import Arrival, Spool, SpoolFull
 
 BATCH_ROWS = 512
@@ -52,7 +53,7 @@ class GroupCommit:
 
     async def store(self, arrival: Arrival) -> None:
         """Returns once `arrival` is on disk. Raises NotStored, within a few seconds whatever the disk does."""
-        if self._is_stalled():
+        if self.is_stalled:
             raise NotStored
         stored = self._loop.create_future()
         with self._lock:
@@ -64,7 +65,7 @@ class GroupCommit:
 
     def sweep(self) -> None:
         """Gives up on a disk that doesn't answer. To be called several times a second."""
-        if self._is_stalled() or not self._thread.is_alive():
+        if self.is_stalled or not self._thread.is_alive():
             with self._lock:
                 abandoned, self._queue = self._writing + self._queue, []
             self._tell(abandoned, NotStored("the disk doesn't answer"))
@@ -75,7 +76,9 @@ class GroupCommit:
         self._something_to_do.set()
         await asyncio.to_thread(self._thread.join, STALL_SECONDS)
 
-    def _is_stalled(self) -> bool:
+    @property
+    def is_stalled(self) -> bool:
+        """Whether the disk doesn't answer."""
         since = self._writing_since
         return since is not None and time.monotonic() - since > STALL_SECONDS
 
@@ -135,7 +138,7 @@ class GroupCommit:
         # SQLite's and the system's messages name no values, so no body can be in them.
         trouble = f"{type(error).__name__}: {error}"
         if type(error).__name__ != self.trouble.partition(":")[0]:
-            _log.error("the spool refuses deliveries, answering 503: %s", trouble)
+            _log.error("the spool refuses deliveries, they are answered 503", extra=facts(error=trouble))
         self.trouble = trouble
 
     def _reopen_later(self) -> None:
@@ -145,7 +148,7 @@ class GroupCommit:
             try:
                 spool.close()
             except sqlite3.Error as error:
-                _log.error("closing the spool: %s", type(error).__name__)
+                _log.error("closing the spool failed", extra=facts(error=type(error).__name__))
 
     def _tidy(self) -> None:
         try:

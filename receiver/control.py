@@ -15,6 +15,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from receiver.logs import facts
+
 TIMEOUT_SECONDS = 10.0
 CONVERSATION_SECONDS = 60.0  # how long a silent asker is kept
 
@@ -192,5 +194,5 @@ class ControlServer:
         try:
             return self._answer(json.loads(line), session)
         except Exception as error:
-            _log.error("a control request failed: %s", type(error).__name__)
+            _log.error("a control request failed", extra=facts(error=type(error).__name__))
             return {"error": f"{type(error).__name__}: {error}"}

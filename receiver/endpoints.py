@@ -10,6 +10,7 @@ import threading
 import time
 from pathlib import Path
 
+from receiver.logs import facts
 from receiver.registry import EndpointEntry, Registry
 from receiver.spool import KEEP_FREE_BYTES, MAX_BYTES
 
@@ -27,12 +28,13 @@ class Endpoints:
         self.by_hash: dict[str, EndpointEntry] = {}
         self.max_bytes = MAX_BYTES
         self.keep_free_bytes = KEEP_FREE_BYTES
+        self.admin_port = 0  # of the status page; 0 for none
         self._path = path
         self._wanted = threading.Event()
         self._fresh = threading.Condition()
         self._asked = 0  # reloads
         self._served = 0
-        self._is_broken = False
+        self.is_broken = False  # whether the registry can't be read now
         with Registry(path) as registry:
             self._read(registry)
         threading.Thread(target=self._follow, name="registry", daemon=True).start()
@@ -52,9 +54,11 @@ class Endpoints:
                 with Registry(self._path, make=False) as registry:  # an empty one would turn everybody away
                     self._follow_file(registry, inode)
             except (sqlite3.Error, OSError, ValueError) as error:
-                if not self._is_broken:
-                    _log.error("the registry can't be read, keeping what it said: %s", type(error).__name__)
-                self._is_broken = True
+                if not self.is_broken:
+                    _log.error(
+                        "the registry can't be read, what it said holds", extra=facts(error=type(error).__name__)
+                    )
+                self.is_broken = True
                 time.sleep(FOLLOW_SECONDS)
 
     def _follow_file(self, registry: Registry, inode: int) -> None:
@@ -79,7 +83,8 @@ class Endpoints:
             self.by_hash = by_hash
         self.max_bytes = int(settings.get("spool_max_bytes", MAX_BYTES))
         self.keep_free_bytes = int(settings.get("keep_free_bytes", KEEP_FREE_BYTES))
-        self._is_broken = False
+        self.admin_port = int(settings.get("admin_port", 0))
+        self.is_broken = False
         with self._fresh:
             self._served = asked
             self._fresh.notify_all()

@@ -20,8 +20,24 @@ class PortTaken(Exception):
     """Another process listens there; the message is for the user."""
 
 
-def listen(host: str, port: int, stack: str) -> socket.socket:
-    """A listening socket of our own. Raises PortTaken, or OSError (a host that isn't one of this machine's)."""
+def listen(host: str, port: int, stack: str, key: str = "port") -> socket.socket:
+    """A listening socket of our own. Raises PortTaken, or OSError (a host that isn't one of this machine's).
+
+    `key`: of the config of `stack`, where the port comes from.
+    """
+    try:
+        return bound(host, port)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise PortTaken(
+                f"port {port} is taken by another process ({_owner(port)});"
+                f" set sluice:{key} in Pulumi.{stack}.yaml to a free one"
+            ) from None
+        raise
+
+
+def bound(host: str, port: int) -> socket.socket:
+    """As `listen`; EADDRINUSE for a port that is taken, without a look at who has it: that takes a while."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -31,13 +47,8 @@ def listen(host: str, port: int, stack: str) -> socket.socket:
             raise OSError(errno.EADDRINUSE, "taken")  # there it could share one that listens on every address
         listener.bind((host, port))
         listener.listen(BACKLOG)
-    except OSError as error:
+    except OSError:
         listener.close()
-        if error.errno == errno.EADDRINUSE:
-            raise PortTaken(
-                f"port {port} is taken by another process ({_owner(port)});"
-                f" set sluice:port in Pulumi.{stack}.yaml to a free one"
-            ) from None
         raise
     listener.setblocking(False)
     return listener

@@ -25,6 +25,8 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from receiver import warehouse
+from receiver.history import History
+from receiver.logs import Sparingly, facts, log_to
 from receiver.registry import Registry, SchemaEntry
 from receiver.spool import Spool, SpooledRow
 from receiver.warehouse import Connection
@@ -89,6 +91,13 @@ def reason_of(error: Exception) -> str:
 
 # The classes whose messages name things of the database and never a row's values.
 _TELLABLE = ("08", "25", "28", "3D", "3F", "42", "53", "55", "57", "58")
+
+
+def kind_of(error: Exception) -> str:
+    """Why the warehouse can't take a row, for logs and the status page: its text isn't told, it may quote the row."""
+    sqlstate = getattr(error, "sqlstate", None)
+    name = type(error).__name__ if isinstance(error, psycopg.Error) else "not UTF-8"
+    return f"the warehouse can't take it: {f'{sqlstate} ' if sqlstate else ''}{name}"
 
 
 def trouble_of(error: psycopg.Error, dsn: str) -> str:
@@ -164,6 +173,8 @@ class Loader:
         self._state: tuple[str, str | None] | None = None
         self._progress: dict[str, Progress] = {}
         self._deleted_bytes = 0
+        self._history = History(home)
+        self._sparingly = Sparingly()
         for schema in self._spool.holds():  # of a loader before this one
             self._spool.set_hold(schema, None)
 
@@ -171,6 +182,7 @@ class Loader:
         self._disconnect()
         self._registry.close()
         self._spool.close()
+        self._history.close()
 
     def step(self) -> bool:
         """One batch of each schema that has rows and isn't held. Returns whether there may be more right now."""
@@ -273,9 +285,9 @@ class Loader:
             if len(rows) > 1:
                 progress.rows = len(rows) // 2
                 return True
-            log.warning("%s: one row is rejected (%s)", name, type(error).__name__)
             rows = [rows[0]._replace(reason=reason_of(error))]
             commit(connection, self._spool.spool_id, schema, rows)
+            self._tell_of_reject(name, kind_of(error), len(rows[0].body))
         may_be_more = len(rows) == progress.rows or sum(len(row.body) for row in rows) > BATCH_BYTES // 2
         progress.after = rows[-1].sequence
         self._forget(name, rows, sum(row.reason is not None for row in rows))
@@ -299,6 +311,12 @@ class Loader:
         if self._deleted_bytes > CHECKPOINT_BYTES:
             self._spool.checkpoint()
             self._deleted_bytes = 0
+
+    def _tell_of_reject(self, name: str, why: str, size: int) -> None:
+        self._history.reject({(name, why): 1}, time.time())
+        more = self._sparingly.may_say(name)
+        if more is not None:
+            log.warning("rejected a row", extra=facts(schema=name, reason=why, bytes=size, **more))
 
     # Troubles
 
@@ -325,7 +343,7 @@ class Loader:
     def _hold(self, name: str, progress: Progress, reason: str) -> None:
         progress.delay()
         if reason != progress.hold:
-            log.error("%s: its rows wait: %s", name, reason)
+            log.error("rows wait", extra=facts(schema=name, reason=reason))
             self._spool.set_hold(name, reason)
             progress.hold = reason
 
@@ -333,7 +351,7 @@ class Loader:
         progress.rows = min(BATCH_ROWS, progress.rows * 2)
         progress.wait = progress.not_before = 0.0
         if progress.hold is not None:
-            log.info("%s: its rows are loaded again", name)
+            log.info("rows are loaded again", extra=facts(schema=name))
             self._spool.set_hold(name, None)
             progress.hold = None
 
@@ -342,7 +360,8 @@ class Loader:
             return
         self._state = (state, error)
         self._spool.set_warehouse_state(state, error)  # type: ignore[arg-type]
-        log.log(logging.ERROR if error else logging.INFO, "the warehouse is %s%s", state, f": {error}" if error else "")
+        told = facts(state=state, **({"error": error} if error else {}))
+        log.log(logging.ERROR if error else logging.INFO, "the warehouse", extra=told)
 
 
 # The process
@@ -362,7 +381,8 @@ def run(home: Path, stop: threading.Event) -> None:
                 files = _identity(home)
             pause = 0.0 if loader.step() else POLL_SECONDS
         except (sqlite3.Error, OSError) as error:
-            log.error("the spool or the registry: %s: %s", type(error).__name__, error)
+            told = facts(error=f"{type(error).__name__}: {error}")
+            log.error("the spool or the registry fails", extra=told)
             if loader:
                 loader.close()
             loader = None
@@ -404,7 +424,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--home", type=Path, required=True, help="the stack's folder, which holds spool and registry")
     parser.add_argument("--parent", type=int, default=os.getppid(), help="end when this process does (the caller)")
     options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
+    log_to(logging.StreamHandler())
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

@@ -107,6 +107,10 @@ class Registry:
     def endpoints(self) -> list[EndpointEntry]:
         return list(self._endpoints("ORDER BY schema, slot, hash"))
 
+    def created_at(self) -> dict[str, str]:
+        """When each endpoint was made, by its hash: UTC, as 2026-11-24T10:21:16Z."""
+        return dict(self._connection.execute("SELECT hash, created_at FROM endpoints").fetchall())
+
     def remove_endpoint(self, hash: str) -> None:
         self._write("DELETE FROM endpoints WHERE hash = ?", hash)
 
@@ -130,7 +134,7 @@ class Registry:
         self._write("DELETE FROM schemas WHERE schema = ?", schema)
 
     def set_setting(self, key: str, value: str | None) -> None:
-        """Sets `warehouse_dsn`, `spool_max_bytes` or `keep_free_bytes`; None unsets it."""
+        """Sets `warehouse_dsn`, `spool_max_bytes`, `keep_free_bytes` or `admin_port`; None unsets it."""
         if value is None:
             self._write("DELETE FROM settings WHERE key = ?", key)
         else:

@@ -24,10 +24,13 @@ from granian.http import HTTP1Settings
 from granian.server.embed import Server as EmbeddedServer
 
 from receiver import code, listener
+from receiver.admin import Admin
+from receiver.admin_view import Serving, Watch
 from receiver.app import BODY_SECONDS, App
 from receiver.commit import GroupCommit
 from receiver.control import ControlError, ControlServer, Conversation, ReceiverDown, Session
 from receiver.endpoints import Endpoints
+from receiver.logs import facts
 from receiver.spool import Report, Spool
 from receiver.supervise import STOP_SECONDS, Loader
 
@@ -118,8 +121,10 @@ class Receiver:
             if predecessor:
                 await asyncio.to_thread(predecessor.leave)
             self._write_receiver_json()
-        _log.info("serving on port %d, code %s", self.port, self.code)
+        _log.info("serving", extra=facts(port=self.port, code=self.code))
         self._loader.start()
+        self._watch.start()
+        self._admin.start()
         for name in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(name, self._leave.set)
         leave = asyncio.create_task(self._leave.wait())
@@ -132,16 +137,19 @@ class Receiver:
         home = self.options.home
         try:
             self._endpoints = Endpoints(home / "registry.db")
-            self._commit = self.group_commit(self._spool, self._loop)
+            self._commit = self.group_commit(self._open_spool, self._loop)
         except (sqlite3.Error, OSError) as error:
             raise StartFailed(f"can't open the registry and the spool in {home}: {error}") from None
         self.app = App(self._endpoints, self._commit, body_seconds=self.options.body_seconds)
+        serving = Serving(home, f"{self.options.host}:{self.port}", self.started_at, self.code)
+        self._watch = Watch(serving, self.app, self._endpoints, self._commit, self._loader, self._open_spool)
+        self._admin = Admin(self._watch, self.app, lambda: self._endpoints.admin_port, home.name)
         self._sweeping = asyncio.create_task(self.app.sweep())
         self._granian = Granian(self.app, self._socket, self.options)
         self._serving = asyncio.create_task(self._granian.serve())
         await self._until_it_answers()
 
-    def _spool(self) -> Spool:
+    def _open_spool(self) -> Spool:
         return self.open_spool(
             self.options.home / "spool.db",
             limits=lambda: (self._endpoints.max_bytes, self._endpoints.keep_free_bytes),
@@ -168,6 +176,7 @@ class Receiver:
         """Leaves: everything that came in is answered."""
         _log.info("leaving")
         self.app.is_leaving = True
+        self._admin.close()
         stopping = asyncio.create_task(self._loader.stop())
         await asyncio.sleep(LEAVING_SECONDS)
         if not self._is_handed_over:
@@ -176,10 +185,11 @@ class Receiver:
         self._granian.stop()  # type: ignore[no-untyped-call]  # granian's
         await asyncio.wait({self._serving}, timeout=GRANIAN_STOP_SECONDS)
         if not await self.app.finish(FINISH_SECONDS):
-            _log.warning("leaving with %d deliveries unanswered", self.app.in_flight)
+            _log.warning("leaving with deliveries unanswered", extra=facts(deliveries=self.app.in_flight))
         self._sweeping.cancel()
         await self._commit.close()
         await stopping
+        self._watch.close()
         self._control.close()
         self._remove_receiver_json()
         _log.info("left")
@@ -244,6 +254,7 @@ class Receiver:
                 for schema, count in spool.counts.items()
             },
             "unauthorized": self.app.unauthorized,
+            "admin": {"port": self._endpoints.admin_port, "trouble": self._admin.trouble},
         }
 
     def _endpoint(self, hash: str, spool: Report) -> dict[str, Any]:
@@ -264,7 +275,7 @@ class Receiver:
     def _ask_spool(self) -> tuple[Report, str | None]:
         """What the spool tells, and why it can't: whether an endpoint is live must be told with a failing disk too."""
         try:
-            with self.open_spool(self.options.home / "spool.db", busy_seconds=SPOOL_BUSY_SECONDS) as spool:
+            with self._open_spool() as spool:
                 return spool.report(), None
         except (sqlite3.Error, OSError) as error:
             return Report(), f"{type(error).__name__}: {error}"
@@ -272,6 +283,7 @@ class Receiver:
     async def _hand_over(self) -> None:
         """The socket lives on in another receiver, which accepts by now: be deaf to it, and go."""
         self.app.is_leaving = True
+        self._admin.close()
         listener.silence(self._socket)
         self._is_handed_over = True
         self._leave.set()
@@ -283,13 +295,13 @@ class Receiver:
             self._control.claim()
 
     def _write_receiver_json(self) -> None:
-        facts = {
+        record = {
             **self._ping(),
             "control": os.fspath(self._control.path),
         }
         path = self.options.home / "receiver.json"
         fresh = path.with_suffix(".new")
-        fresh.write_text(json.dumps(facts) + "\n")
+        fresh.write_text(json.dumps(record) + "\n")
         fresh.replace(path)
 
     def _remove_receiver_json(self) -> None:
@@ -338,12 +350,12 @@ def _predecessor(home: Path) -> Predecessor | None:
 
 def _end_the_hung(home: Path) -> None:
     """Ends a receiver of this home that is alive but doesn't answer its control socket."""
-    facts = _recorded(home)
+    record = _recorded(home)
     try:
-        process = psutil.Process(facts["pid"])
-        if abs(process.create_time() - facts["start_time"]) > START_TIME_TOLERANCE_SECONDS:
+        process = psutil.Process(record["pid"])
+        if abs(process.create_time() - record["start_time"]) > START_TIME_TOLERANCE_SECONDS:
             return
-        _log.warning("the receiver with pid %d doesn't answer; ending it", process.pid)
+        _log.warning("the receiver doesn't answer, it is ended", extra=facts(receiver=process.pid))
         process.terminate()
         give_up = time.monotonic() + HUNG_SECONDS
         while process.status() != psutil.STATUS_ZOMBIE:  # nobody may have waited for it yet

@@ -331,6 +331,17 @@ class Spool:
         counts = self.counts().get(schema)
         return counts.waiting if counts else 0
 
+    def oldest(self) -> dict[str, int]:
+        """Of each schema that has rows in the spool, when the first of them was received (microseconds since 1970)."""
+        found = {}
+        for schema in self.schemas_waiting():
+            row = self._connection.execute(
+                "SELECT received_at FROM spool WHERE schema = ? ORDER BY sequence LIMIT 1", (schema,)
+            ).fetchone()
+            if row:
+                found[schema] = row[0]
+        return found
+
     def waiting_bytes(self) -> int:
         """Bytes of all bodies that wait."""
         size: int = self._connection.execute("SELECT waiting_bytes FROM state").fetchone()[0]

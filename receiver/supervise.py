@@ -9,6 +9,8 @@ import sys
 import time
 from pathlib import Path
 
+from receiver.logs import facts
+
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 30.0
 STOP_SECONDS = 10.0
@@ -58,7 +60,7 @@ class Loader:
             try:
                 await self._run()
             except OSError as error:
-                _log.error("the loader can't be started: %s", type(error).__name__)
+                _log.error("the loader can't be started", extra=facts(error=type(error).__name__))
             if time.monotonic() - started > LONGEST_PAUSE_SECONDS:
                 pause = FIRST_PAUSE_SECONDS
             await asyncio.sleep(pause)
@@ -82,4 +84,5 @@ class Loader:
             )
         self.starts += 1
         status = await self._process.wait()
-        _log.warning("the loader (pid %d) ended with status %d; starting it again", self._process.pid, status)
+        told = facts(loader=self._process.pid, status=status)
+        _log.warning("the loader ended, it is started again", extra=told)

@@ -137,6 +137,7 @@ TESTED_APART = {
     "The next rows after a sequence",
     "How fresh the schema is",
     "The bodies",
+    "Rows that were replayed since you last read",  # tests/receiver/test_replay.py
     "Events that were delivered more than once",
     "Keep one row of each event",
 }

@@ -1,6 +1,7 @@
 """A stack on this machine as `make` works with it: its daemons, its receiver's control socket, its PostgreSQL."""
 
 import os
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +12,9 @@ from psycopg.conninfo import conninfo_to_dict
 
 from provider import daemons, postgres
 from receiver import control
-from tools import interrupted, progress
+from receiver.logs import readable
+from receiver.replay import Wanted
+from tools import interrupted, progress, replay
 from tools.endpoints import Endpoint
 from tools.place import Counts, Resources, Status
 from tools.stack import Stack, StackError
@@ -54,25 +57,30 @@ class ThisMachine:
             {endpoint.hash: used.get(endpoint.hash, {}).get("last_used") for endpoint in endpoints},
             found + silent(endpoints, counts, time.time()),
             counts,
+            notes(answer),
         )
 
     def query(self, sql: str, outputs: Mapping[str, Any]) -> int:
-        dsn = (outputs.get("warehouse") or {}).get("dsn")
-        if not dsn:
-            raise StackError("this stack has no PostgreSQL warehouse: run make up")
+        dsn = _dsn(outputs)
         command = [str(postgres.psql())]
         if sql:
             command += ["-X", "-At", "-v", "ON_ERROR_STOP=1", "-c", sql]
-        os.execve(command[0], command, {**self._stack.environment, **libpq(str(dsn))})  # noqa: S606
+        os.execve(command[0], command, {**self._stack.environment, **libpq(dsn)})  # noqa: S606
+
+    def replay(self, schemas: Sequence[str], asked: Wanted, outputs: Mapping[str, Any], *, dry: bool) -> int:
+        return replay.run(_dsn(outputs), schemas, asked, dry=dry)
 
     def logs(self) -> Mapping[str, str]:
         home, root = self._stack.home, self._stack.root
         server = postgres.recorded(home)
         files = [*sorted(home.glob("*.log")), *([server.log] if server else [])]
-        return {
+        shown = {
             str(log.relative_to(root) if log.is_relative_to(root) else log): progress.tail(log, lines=20)
             for log in files
         }
+        if sys.stdout.isatty():  # a program that reads them wants the lines of JSON that they are
+            shown = {name: _readable(lines) for name, lines in shown.items()}
+        return shown
 
     def loss(self, resources: Resources) -> list[str]:
         lines = []
@@ -94,6 +102,13 @@ class ThisMachine:
         return daemons.stop_all(self._stack.home)
 
 
+def _dsn(outputs: Mapping[str, Any]) -> str:
+    dsn = (outputs.get("warehouse") or {}).get("dsn")
+    if not dsn:
+        raise StackError("this stack has no PostgreSQL warehouse: run make up")
+    return str(dsn)
+
+
 def _state(home: Path, endpoint: Endpoint) -> str:
     """What the receiver says of the endpoint."""
     try:
@@ -102,6 +117,18 @@ def _state(home: Path, endpoint: Endpoint) -> str:
         return "receiver down"
     except control.ControlError as error:
         return f"unknown ({error})"
+
+
+def _readable(lines: str) -> str:
+    return "\n".join(f"    {readable(line.removeprefix('    '))}" for line in lines.splitlines())
+
+
+def notes(answer: Mapping[str, Any]) -> list[str]:
+    """Where the status page is, or why there is none. `answer`: the receiver's own report."""
+    admin = answer.get("admin", {})
+    if trouble := admin.get("trouble"):
+        return [f"there is no status page: {trouble}"]
+    return [f"status page: http://127.0.0.1:{port}/"] if (port := admin.get("port")) else []
 
 
 def problems(running: Mapping[str, str], answer: Mapping[str, Any], remedy: str) -> list[str]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from receiver.replay import Wanted
 from tools.endpoints import Endpoint
 
 Resources = Sequence[Mapping[str, Any]]
@@ -31,6 +32,9 @@ class Status:
     counts: Mapping[str, Counts] | None = None
     """None where the platform doesn't count."""
 
+    notes: list[str] = field(default_factory=list)
+    """What is good to know and no problem: no event is the worse for it."""
+
 
 class Place(Protocol):
     def states(self, endpoints: Sequence[Endpoint]) -> Mapping[str, str]:
@@ -41,6 +45,10 @@ class Place(Protocol):
 
     def query(self, sql: str, outputs: Mapping[str, Any]) -> int:
         """Runs one statement (or, where that can be, a prompt) on the warehouse in front of the person."""
+        ...
+
+    def replay(self, schemas: Sequence[str], asked: Wanted, outputs: Mapping[str, Any], *, dry: bool) -> int:
+        """Loads those of the schemas' rejected deliveries that are events now; with `dry`, says only which."""
         ...
 
     def logs(self) -> Mapping[str, str]:

@@ -1,7 +1,7 @@
 """What each `make` target does. Runs in the virtual environment; `tools/bootstrap.py` starts it.
 
-What a target was given comes in SLUICE_STACK, SLUICE_NAME, SLUICE_SLOT, SLUICE_FILE, SLUICE_SQL, SLUICE_POLICY
-and SLUICE_ARGS (see the Makefile).
+What a target was given comes in SLUICE_STACK, SLUICE_NAME, SLUICE_SLOT, SLUICE_FILE, SLUICE_SQL, SLUICE_REASON,
+SLUICE_SINCE, SLUICE_UNTIL, SLUICE_DRY, SLUICE_POLICY and SLUICE_ARGS (see the Makefile).
 """
 
 import os
@@ -17,7 +17,8 @@ from components.customerio.signing import waiting_for_key
 from provider import postgres
 from provider.resource import ResourceError
 from receiver import control, token
-from tools import actionlint, deliveries, endpoints, environment, interrupted, places, policy, progress
+from tools import actionlint, browser, deliveries, endpoints, environment, interrupted, places, policy, progress
+from tools import replay as replaying
 from tools import stack as stacks
 from tools.endpoints import Endpoint
 from tools.engine import engine, plugins
@@ -115,6 +116,22 @@ def preview() -> int:
     return stack.run("preview", *_policies(stack))
 
 
+def review() -> int:
+    from tools.review import page, run
+
+    stack = prepared()
+    if not stack.exists():
+        stack.select(create=True)
+    found = run.of(stack, given("BASE"))
+    if given("FORMAT") == "markdown":
+        print(page.markdown(found), end="")
+    else:
+        print(page.terminal(found, colour=sys.stdout.isatty() and not os.environ.get("NO_COLOR")), end="")
+    if found.errors:
+        return 1
+    return 2 if found.alarms and given("STRICT") not in ("", "0") else 0
+
+
 def refresh() -> int:
     stack = existing()
     _recover(stack)
@@ -171,8 +188,8 @@ def status() -> int:
     if not pending and (failed := stack.failed()):
         pending = [f"the last {failed} failed, and what it left to do isn't done"]
     problems += [f"{what}: run make up{stack.option}" for what in pending]
-    for problem in problems:
-        print(problem)
+    for line in [*problems, *found.notes]:
+        print(line)
     return 1 if problems else 0
 
 
@@ -246,6 +263,17 @@ def sql() -> int:
     return places.of(stack).query(given("SQL"), stack.outputs())
 
 
+def replay() -> int:
+    stack = existing()
+    asked = replaying.wanted(given("REASON"), given("SINCE"), given("UNTIL"))
+    outputs = stack.outputs()
+    made = endpoints.of(outputs)
+    if given("NAME") or not made:
+        made = [endpoints.chosen(made, given("NAME"), "primary")]
+    schemas = list(dict.fromkeys(endpoint.schema for endpoint in made))
+    return places.of(stack).replay(schemas, asked, outputs, dry=given("DRY") not in ("", "0"))
+
+
 def env() -> int:
     stack = prepared()
     values = dict(stack.environment)
@@ -284,6 +312,7 @@ def lint() -> int:
 
 def test() -> int:
     code = lint()
+    browser.ready(engine.cache(os.environ).parent, os.environ)
     found = engine.get(os.environ)
     outer = {key: value for key, value in os.environ.items() if not key.startswith(("SLUICE_", "MAKE", "MFLAGS"))}
     without = environment.variables(ROOT, outer, engine=found.folder)
@@ -309,7 +338,7 @@ def test() -> int:
 
 TARGETS: dict[str, Callable[[], int]] = {
     target.__name__: target
-    for target in (up, preview, refresh, down, stop, status, url, send, sql, env, logs, lint, test)
+    for target in (up, preview, review, refresh, down, stop, status, url, send, sql, replay, env, logs, lint, test)
 }
 
 

@@ -32,6 +32,7 @@ class LocalPlatform:
             "receiver",
             host="127.0.0.1",
             port=settings.port,
+            admin_port=settings.admin_port,
             warehouse_dsn=self.dsn,
             public_url=settings.public_url,
             spool_max_bytes=settings.spool_max_bytes,

@@ -26,7 +26,7 @@ class PostgresServer(pulumi.CustomResource):
 
 
 class Receiver(pulumi.CustomResource):
-    """The process that answers the senders. Sizes in bytes."""
+    """The process that answers the senders. Sizes in bytes; `admin_port` 0 for no status page."""
 
     url: Output[str]
     """Where senders reach it, without a path: `public_url` if one is given, else `http://<host>:<port>`."""
@@ -37,6 +37,7 @@ class Receiver(pulumi.CustomResource):
         *,
         host: Input[str],
         port: Input[int],
+        admin_port: Input[int],
         warehouse_dsn: Input[str],
         public_url: Input[str] | None,
         spool_max_bytes: Input[int],
@@ -46,6 +47,7 @@ class Receiver(pulumi.CustomResource):
         inputs = {
             "host": host,
             "port": port,
+            "adminPort": admin_port,
             "warehouseDsn": Output.secret(warehouse_dsn),
             "publicUrl": public_url,
             "spoolMaxBytes": spool_max_bytes,

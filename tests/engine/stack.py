@@ -85,7 +85,13 @@ class Stack:
         path = self.root / "Pulumi.dev.yaml"
         before = yaml.safe_load(path.read_text()) if path.exists() else {}
         secrets = {key: value for key, value in before.get("config", {}).items() if "secure" in json.dumps(value)}
-        self.config = {"platform": "local", "port": self.port, "integrations": list(integrations), **config}
+        self.config = {
+            "platform": "local",
+            "port": self.port,
+            "adminPort": 0,
+            "integrations": list(integrations),
+            **config,
+        }
         values = {f"sluice:{name}": value for name, value in self.config.items()}
         path.write_text(yaml.safe_dump({**before, "config": {**secrets, **values}}))
 

@@ -60,12 +60,13 @@ def of_a_new_user(outer: Mapping[str, str]) -> dict[str, str]:
 
 @dataclass
 class Clone:
-    """A fresh clone with the shipped stack config, of which only the port is changed; `account` types in it."""
+    """A fresh clone with the shipped stack config, of which only the ports are changed; `account` types in it."""
 
     root: Path
     environment: dict[str, str]
     account: pwd.struct_passwd | None = None
     port: int = field(default_factory=free_port)
+    admin_port: int = field(default_factory=free_port)
 
     @classmethod
     def fresh(cls, root: Path, environment: Mapping[str, str]) -> "Clone":
@@ -74,7 +75,11 @@ class Clone:
         made = cls(root, dict(environment))
         platform = "  sluice:platform: local\n"
         assert SHIPPED.read_text().count(platform) == 1
-        made.config.write_text(SHIPPED.read_text().replace(platform, f"{platform}  sluice:port: {made.port}\n"))
+        made.config.write_text(
+            SHIPPED.read_text().replace(
+                platform, f"{platform}  sluice:port: {made.port}\n  sluice:adminPort: {made.admin_port}\n"
+            )
+        )
         (root / ".venv").symlink_to(PROJECT / ".venv")
         return made
 
@@ -284,7 +289,7 @@ def test_logs_shows_each_log_and_no_secret(clone: Clone) -> None:
     shown = clone.made("logs")
     for name in ("receiver", "loader"):
         assert f".sluice/dev/{name}.log:" in shown
-    assert "serving on port" in shown
+    assert '"event": "serving", "port": ' in shown
     assert places_of(clone.url().rsplit("/", 1)[1], {"logs": shown.encode()}) == []
 
 
@@ -323,7 +328,8 @@ def declare_another(clone: Clone) -> int:
     """Pulumi.another.yaml, as its user writes it: dev's with another port, and no salt. Returns the port."""
     port = free_port()
     lines = [line for line in clone.config.read_text().splitlines() if not line.startswith("encryptionsalt")]
-    (clone.root / "Pulumi.another.yaml").write_text("\n".join(lines).replace(str(clone.port), str(port)) + "\n")
+    text = "\n".join(lines).replace(str(clone.port), str(port)).replace(str(clone.admin_port), str(free_port()))
+    (clone.root / "Pulumi.another.yaml").write_text(f"{text}\n")
     return port
 
 

@@ -36,7 +36,13 @@ def refuses(port: int) -> bool:
 
 
 def up(context: Context, **inputs: Any) -> dict[str, Any]:
-    given = {"host": "127.0.0.1", "warehouseDsn": "postgresql://x", "spoolMaxBytes": 2**30, "keepFreeBytes": 0}
+    given = {
+        "host": "127.0.0.1",
+        "adminPort": 0,
+        "warehouseDsn": "postgresql://x",
+        "spoolMaxBytes": 2**30,
+        "keepFreeBytes": 0,
+    }
     checked = asyncio.run(Receiver().check(context, {**given, **inputs}))
     return asyncio.run(Receiver().update(context, {}, checked))
 
@@ -92,10 +98,10 @@ def test_what_the_registry_lost_shows_and_an_update_puts_it_there_again(context:
     state = up(context, port=free_port())
     for file in context.home.glob("registry.db*"):
         file.unlink()
-    assert drift(context, state) == {"warehouseDsn", "spoolMaxBytes", "keepFreeBytes"}
+    assert drift(context, state) == {"adminPort", "warehouseDsn", "spoolMaxBytes", "keepFreeBytes"}
     assert not list(context.home.glob("registry.db*")), "a look makes nothing"
     (context.home / "registry.db").touch()  # as a killed update leaves it
-    assert drift(context, state) == {"warehouseDsn", "spoolMaxBytes", "keepFreeBytes"}
+    assert drift(context, state) == {"adminPort", "warehouseDsn", "spoolMaxBytes", "keepFreeBytes"}
     up(context, port=state["port"])
     assert drift(context, state) == set()
     with Registry(context.home / "registry.db") as registry:

@@ -1,18 +1,20 @@
 """The loader as a process: killed at the worst moment, orphaned, started twice, told to stop."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import psutil
 import psycopg
 import pytest
 
+from receiver.history import History
 from receiver.registry import Loading, Registry, SchemaEntry
 from receiver.spool import Spool
 from tests.receiver.scene import Scene, arrival, body
@@ -221,7 +223,13 @@ def test_neither_the_dsn_nor_a_body_shows_on_the_command_line_or_in_the_log(scen
         scene.accept(arrival(body("c", secret="payload"), "gone"))
         until(lambda: scene.spool.holds())
     log = (scene.home / "loader.log").read_text()
-    assert "one row is rejected (NumericValueOutOfRange)" in log
-    assert "gone: its rows wait" in log
+    told = [json.loads(line) for line in log.splitlines()]
+    (rejected,) = [line for line in told if line["event"] == "rejected a row"]
+    reason = "the warehouse can't take it: 22003 NumericValueOutOfRange"
+    assert (rejected["schema"], rejected["reason"]) == ("s", reason)
+    assert any((line["event"], line.get("schema")) == ("rows wait", "gone") for line in told)
+    with closing(History(scene.home)) as history:
+        assert [(each.reason, each.times) for each in history.past(time.time())["s"].reasons] == [(reason, 1)]
+    kept = b"".join(file.read_bytes() for file in scene.home.glob("history.db*"))
     for secret in (password, "payload"):
-        assert str(secret) not in f"{seen} {log}"
+        assert str(secret) not in f"{seen} {log} {kept!r}"

@@ -1,14 +1,17 @@
 """No token, path or body in anything that the receiver writes, whatever happens to a delivery."""
 
 import base64
+import html
+import json
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
 from receiver.control import ask_sync
-from tests.receiver import running
-from tests.receiver.running import new_token, register, start, token_of
+from tests.postgres import free_port
+from tests.receiver import admin, running
+from tests.receiver.running import new_token, register, set_setting, start, token_of
 
 BODY = "an ordinary person's letter"
 
@@ -35,6 +38,8 @@ def leaks(text: bytes, *secrets: str) -> list[str]:
 @pytest.mark.parametrize("server", [None, "raising"])
 def test_nothing_tells_a_token_or_a_body(home: Path, server: str | None) -> None:
     path, signed, wrong = register(home), register(home, signed=True, keys=("signing-secret",)), f"/v1/x/{new_token()}"
+    admin_port = free_port()
+    set_setting(home, "admin_port", admin_port)
     with running.ended(start(home, server=server)) as receiver:
         for where in (path, signed, wrong, path + "/more", path[:-1]):
             for method in ("POST", "GET"):
@@ -44,11 +49,19 @@ def test_nothing_tells_a_token_or_a_body(home: Path, server: str | None) -> None
         good = receiver.post(path, f'{{"event_id": "{BODY}"}}').status
         assert good == (503 if server else 200)
         status = ask_sync(home, "status")
+        seen = [admin.get(admin_port, where) for where in ("/", "/metrics", "/ready", "/health", path)]
+        shown = html.unescape(" ".join(repr(reply) for reply in seen))
         receiver.stop()
-        text = told(home, receiver) + repr(status).encode()
-    assert b"refused a delivery (token " in text
+        text = told(home, receiver) + repr(status).encode() + shown.encode()
+    lines = [json.loads(line) for line in receiver.log().splitlines()]
+    events = {line["event"] for line in lines}
+    assert "refused a delivery" in events
     if server:
-        assert b"unforeseen ValueError at Raising.store" in text
+        assert any((line.get("error"), line.get("at", "")[:13]) == ("ValueError", "Raising.store") for line in lines)
+    else:
+        assert "rejected a delivery" in events
+        assert "Content-Encoding isn't known" in shown
+        assert b"Content-Encoding isn't known" in b"".join(file.read_bytes() for file in home.glob("history.db*"))
     tokens = [token_of(where) for where in (path, signed, wrong)]
     assert leaks(text, BODY, *tokens) == []
     assert leaks(text.replace((home / "registry.db").read_bytes(), b""), "signing-secret") == []

@@ -60,6 +60,7 @@ class TestOneIntegration:
         assert made.inputs == {
             "host": "127.0.0.1",
             "port": 8787,
+            "adminPort": 8788,
             "warehouseDsn": Secret(DSN),
             "spoolMaxBytes": 5 * 1024**3,
             "keepFreeBytes": 1024**3,
@@ -360,6 +361,7 @@ class TestOptionsOfTheConfig:
         engine = run(
             {**STITCH, "loading": "append", "adopt": True, "events": ["sms_*", "email_sent"]},
             port=9001,
+            adminPort=9003,
             postgresPort=9002,
             spoolMaxBytes=2 * 1024**2,
             keepFreeBytes=0,
@@ -367,7 +369,8 @@ class TestOptionsOfTheConfig:
         )
         assert engine.named("postgres").inputs == {"port": 9002}
         receiver = engine.named("receiver").inputs
-        assert (receiver["port"], receiver["spoolMaxBytes"], receiver["keepFreeBytes"]) == (9001, 2 * 1024**2, 0)
+        assert (receiver["port"], receiver["adminPort"]) == (9001, 9003)
+        assert (receiver["spoolMaxBytes"], receiver["keepFreeBytes"]) == (2 * 1024**2, 0)
         schema = engine.named("stitch_customerio-schema").inputs
         assert (schema["loading"], schema["adopt"], schema["destroyData"]) == ("append", True, True)
         events = engine.stack_outputs["integrations"]["stitch_customerio"]["events"]

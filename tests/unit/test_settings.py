@@ -150,6 +150,11 @@ def test_the_dev_stack_as_shipped_is_valid() -> None:
         ({"postgresPort": -1}, "postgresPort", "-1", "must be 0 or more"),
         ({"postgresPort": 8787}, "postgresPort", "8787", "is the receiver's port too"),
         ({"postgresPort": 70, "port": 70}, "postgresPort", "70", "is the receiver's port too"),
+        ({"adminPort": -1}, "adminPort", "-1", "must be 0 or more"),
+        ({"adminPort": 65536}, "adminPort", "65536", "must be 65535 or less"),
+        ({"adminPort": 8787}, "adminPort", "8787", "is the receiver's port too: use another one, or 0 for no status"),
+        ({"port": 8788}, "adminPort", "", "is the receiver's port too: use another one, or 0 for no status page"),
+        ({"postgresPort": 8788}, "postgresPort", "8788", "is the status page's port too: use another one, or 0"),
         ({"drain": 31}, "drain", "31", "must be 30 or less"),
         ({"drain": -1}, "drain", "-1", "must be 0 or more"),
         ({"spoolMaxBytes": 0}, "spoolMaxBytes", "0", "must be 1048576 or more"),
@@ -415,7 +420,14 @@ def test_there_is_no_upsert_on_aws() -> None:
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("port", 8788), ("postgresPort", 5432), ("spoolMaxBytes", 2**30), ("keepFreeBytes", 2**20), ("drain", 0)],
+    [
+        ("port", 8788),
+        ("adminPort", 0),
+        ("postgresPort", 5432),
+        ("spoolMaxBytes", 2**30),
+        ("keepFreeBytes", 2**20),
+        ("drain", 0),
+    ],
 )
 def test_a_key_of_one_machine_is_refused_on_aws_unless_it_says_what_pulumi_yaml_says(key: str, value: int) -> None:
     mistake = only(mistakes(**on_aws(**{key: value})))

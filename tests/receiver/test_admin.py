@@ -1,0 +1,310 @@
+"""The status page's port: what it tells, to whom, and that no delivery is the worse for it."""
+
+import contextlib
+import socket
+import sqlite3
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from receiver import token
+from receiver.control import ask_sync
+from receiver.registry import Registry, SchemaEntry
+from receiver.spool import Spool
+from tests.postgres import free_port
+from tests.receiver import running
+from tests.receiver.admin import get
+from tests.receiver.running import (
+    SCHEMA,
+    Reply,
+    Running,
+    event,
+    hash_of,
+    new_token,
+    register,
+    set_setting,
+    start,
+    token_of,
+    until,
+)
+from tests.receiver.scene import arrival
+
+NAME = "Stitch <b>Customer.io</b>"
+
+
+@pytest.fixture
+def port(home: Path) -> int:
+    port = free_port()
+    set_setting(home, "admin_port", port)
+    with Registry(home / "registry.db") as registry:
+        registry.put_schema(SchemaEntry(SCHEMA, NAME, "customerio", "upsert"))
+    return port
+
+
+@pytest.fixture
+def path(home: Path, port: int) -> str:
+    return register(home)
+
+
+@pytest.fixture
+def receiver(home: Path, path: str) -> Iterator[Running]:
+    with running.ended(start(home)) as started:
+        yield started
+
+
+def metrics(port: int) -> dict[tuple[str, ...], float]:
+    """By name and the values of the labels, which come in the order of their names."""
+    reply = get(port, "/metrics")
+    assert reply.status == 200, reply
+    families = text_string_to_metric_families(reply.body.decode())
+    return {(sample.name, *sample.labels.values()): sample.value for family in families for sample in family.samples}
+
+
+def fresh(port: int, path: str = "/") -> Reply:
+    """As `get`, but not of the second before."""
+    time.sleep(1.1)
+    return get(port, path)
+
+
+def test_the_page_tells_each_integration_and_what_became_of_its_events(port: int, path: str, receiver: Running) -> None:
+    for number in range(3):
+        assert receiver.post(path, event(f"e{number}")).status == 200
+    receiver.post(path, b"[]")
+    receiver.post(path, event("x"), content_encoding="<script>alert(1)</script>")
+    receiver.post(f"/v1/{SCHEMA}/{new_token()}", event("y"))
+    page = fresh(port)
+    text = page.body.decode()
+    assert page.status == 200
+    assert "Stitch &lt;b&gt;Customer.io&lt;/b&gt;" in text
+    assert f"<code>{SCHEMA}</code>" in text
+    assert f"<code>{token.fingerprint(hash_of(path))}</code>" in text
+    assert "<dt>accepted</dt><dd>5</dd>" in text
+    assert "<dd>5 waiting</dd>" in text
+    assert "Last hour: 5 events, 2 rejected" in text
+    assert "not a JSON object" in text
+    assert "Content-Encoding isn&#x27;t known" in text
+    assert "doesn&#x27;t know the warehouse" in text
+    assert "<dd>1</dd><p>answered 401" in text
+    assert "<script" not in text
+    assert token_of(path) not in text
+
+
+def test_the_metrics_are_prometheus_s_and_count_each_answer(port: int, path: str, receiver: Running) -> None:
+    receiver.post(path, event("a"))
+    receiver.post(path, b"[]")
+    receiver.post(f"/v1/{SCHEMA}/{new_token()}", event("y"))
+    receiver.request("GET", path)
+    time.sleep(1.1)
+    found = metrics(port)
+    assert found["sluice_deliveries_total", SCHEMA, "200"] == 2
+    assert found["sluice_misdirected_total", "401"] == found["sluice_misdirected_total", "405"] == 1
+    assert found["sluice_unauthorized_total",] == 1
+    assert found["sluice_accepted_total", SCHEMA] == found["sluice_spool_rows", SCHEMA] == 2
+    assert found["sluice_rejected_total", SCHEMA] == 0, "it is, when the warehouse has it"
+    assert found["sluice_spool_bytes",] == len(event("a")) + 2
+    assert 0 < found["sluice_loader_lag_seconds", SCHEMA] < 60
+    assert (found["sluice_warehouse_up",], found["sluice_ready",]) == (0, 1)
+    used = found["sluice_endpoint_last_used_timestamp_seconds", token.fingerprint(hash_of(path)), SCHEMA, "primary"]
+    assert used == pytest.approx(time.time(), abs=60)
+    assert found["process_resident_memory_bytes",] > 1e6
+    assert found["sluice_build_info", receiver.facts["code"]] == 1
+    reply = get(port, "/metrics")
+    assert reply.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    for line in reply.body.decode().splitlines():
+        assert line.startswith(("# HELP ", "# TYPE ", "sluice_", "process_"))
+
+
+def test_strangers_make_no_new_lines_of_metrics(port: int, path: str, receiver: Running) -> None:
+    def names() -> set[tuple[str, ...]]:
+        return {sample[:-1] if sample[0].startswith("sluice_misdirected") else sample for sample in metrics(port)}
+
+    before = names()
+    for number in range(30):
+        receiver.post(f"/v1/schema{number}/{new_token()}", event("y"))
+        receiver.request("GET", f"/{number}")
+    time.sleep(1.1)
+    assert names() - before <= {("sluice_misdirected_total",)}
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [("127.0.0.1:{}", 200), ("localhost:{}", 200), ("LOCALHOST:{}", 200), ("[::1]:{}", 200),
+     ("evil.example:{}", 421), ("127.0.0.1", 421), ("127.0.0.1:1", 421), ("localhost.evil.example:{}", 421), ("", 421)],
+)  # fmt: skip
+def test_only_its_own_names_are_answered(port: int, receiver: Running, host: str, status: int) -> None:
+    for path in ("/", "/metrics", "/health", "/ready", "/nothing"):
+        reply = get(port, path, host=host.format(port))
+        assert reply.status == (404 if status == 200 and path == "/nothing" else status)
+        assert status == 200 or SCHEMA.encode() not in reply.body
+
+
+def test_every_answer_forbids_what_a_browser_might_do_with_it(port: int, receiver: Running) -> None:
+    for reply in (
+        get(port, "/"),
+        get(port, "/metrics"),
+        get(port, "/no"),
+        get(port, "/", "POST"),
+        get(port, "/", host="x"),
+    ):
+        policy = reply.headers["content-security-policy"]
+        assert policy.startswith("default-src 'none'; style-src 'sha256-")
+        assert "frame-ancestors 'none'" in policy
+        assert "unsafe" not in policy
+        assert reply.headers["x-content-type-options"] == "nosniff"
+        assert reply.headers["referrer-policy"] == "no-referrer"
+        assert reply.headers["cache-control"] == "no-store"
+        assert reply.headers["cross-origin-resource-policy"] == "same-origin"
+        assert "server" not in reply.headers
+
+
+def test_it_takes_no_delivery_and_the_receiver_s_port_shows_nothing_of_it(
+    port: int, path: str, receiver: Running
+) -> None:
+    for method in ("POST", "PUT", "DELETE", "OPTIONS", "TRACE"):
+        reply = get(port, path, method, body=event("x"))
+        assert (reply.status, reply.headers["allow"]) == (405, "GET, HEAD")
+    assert ask_sync(receiver.home, "status")["schemas"] == {}
+    for shown in ("/", "/metrics", "/health", "/ready"):
+        assert receiver.request("GET", shown).status == 404
+    head = get(port, "/", "HEAD")
+    assert (head.status, head.body) == (200, b"")
+    assert int(head.headers["content-length"]) > 1000
+
+
+def test_nonsense_is_answered_or_cut_off_and_quotes_nothing(port: int, receiver: Running) -> None:
+    get(port, "/health")
+    for sent in (
+        b"nonsense <b>\r\n\r\n",
+        b"GET /<b> HTTP/9.9\r\n\r\n",
+        b"GET " + b"a" * 70_000 + b" HTTP/1.1\r\n\r\n",
+        f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode(),
+        b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 200 + b"\r\n",
+    ):
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as connection, contextlib.suppress(OSError):
+            connection.sendall(sent)
+            answer = connection.makefile("rb").read()
+            assert b"<b>" not in answer
+            assert b" 200 " not in answer
+    assert get(port, "/health").status == 200
+
+
+def test_health_and_readiness(port: int, home: Path, path: str, receiver: Running) -> None:
+    assert (get(port, "/health").body, get(port, "/ready").body) == (b"ok\n", b"ok\n")
+    set_setting(home, "keep_free_bytes", 2**60)
+    assert until(lambda: fresh(port, "/ready").status == 503)
+    assert b"bytes are left" in get(port, "/ready").body
+    assert get(port, "/health").status == 200
+    assert "The spool takes no events" in fresh(port).body.decode()
+    set_setting(home, "keep_free_bytes", 0)
+    assert until(lambda: fresh(port, "/ready").status == 200), "although no delivery has tried"
+    for file in home.glob("registry.db*"):
+        file.unlink()
+    assert until(lambda: fresh(port, "/ready").status == 503)
+    assert b"registry" in get(port, "/ready").body
+    assert receiver.post(path, event("still")).status == 200
+
+
+def test_a_spool_that_another_holds_makes_it_not_ready_and_the_page_shows_what_was(
+    port: int, home: Path, path: str, receiver: Running
+) -> None:
+    receiver.post(path, event("e"))
+    assert "<dt>accepted</dt><dd>1</dd>" in fresh(port).body.decode()
+    with contextlib.closing(sqlite3.connect(home / "spool.db", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        time.sleep(1.1)
+        started = time.monotonic()
+        assert get(port, "/ready").status == 503
+        assert get(port, "/health").status == 200
+        page = get(port, "/")
+        assert time.monotonic() - started < 8
+        assert page.status == 200
+        assert "<dt>accepted</dt><dd>1</dd>" in page.body.decode()
+        other.execute("ROLLBACK")
+    until(lambda: fresh(port, "/ready").status == 200)
+
+
+def test_a_taken_port_keeps_no_delivery_out_is_said_and_is_taken_when_it_is_free(home: Path, path: str) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        set_setting(home, "admin_port", port)
+        with running.ended(start(home)) as receiver:
+            assert receiver.post(path, event("e")).status == 200
+            trouble = until(lambda: ask_sync(home, "status")["admin"]["trouble"])
+            assert f"port {port} is taken by another process" in trouble
+            assert "set sluice:adminPort in Pulumi.dev.yaml" in trouble
+            assert trouble in receiver.log()
+            other.close()
+            until(lambda: ask_sync(home, "status")["admin"]["trouble"] is None, 15)
+            assert get(port, "/health").status == 200
+
+
+def test_another_port_and_none_are_followed_without_a_restart(home: Path, port: int, receiver: Running) -> None:
+    assert get(port, "/health").status == 200
+    other = free_port()
+    set_setting(home, "admin_port", other)
+    assert get(other, "/health").status == 200
+    set_setting(home, "admin_port", 0)
+
+    def refuses(port: int) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", port)) != 0
+
+    assert until(lambda: refuses(port) and refuses(other))
+    assert ask_sync(home, "status")["admin"] == {"port": 0, "trouble": None}
+
+
+def test_a_successor_takes_it_over_with_its_history(home: Path, port: int, path: str, receiver: Running) -> None:
+    receiver.post(path, event("a"))
+    receiver.post(path, b"[]")
+    assert "Last hour: 2 events, 1 rejected" in fresh(port).body.decode()
+    with running.ended(start(home, port=receiver.port)) as new:
+        new.post(path, event("b"))
+        assert receiver.process.wait(30) == 0
+        text = until(lambda: (seen := fresh(port).body.decode()) and f"pid {new.process.pid}" in seen and seen)
+        assert "Last hour: 3 events, 1 rejected" in text
+        assert "there is no status page" not in new.log()
+
+
+def test_senders_are_served_while_the_page_is_asked_by_too_many(port: int, path: str, receiver: Running) -> None:
+    get(port, "/")
+    silent = [socket.create_connection(("127.0.0.1", port)) for _ in range(40)]
+    for number in range(50):
+        assert receiver.post(path, event(f"e{number}")).status == 200
+    for each in silent:
+        each.close()
+    assert until(lambda: get_or_none(port)).status == 200
+
+
+def get_or_none(port: int) -> Any:
+    with contextlib.suppress(ConnectionError):
+        return get(port, "/health")
+    return None
+
+
+def test_a_broken_history_costs_the_charts_alone(home: Path, port: int, path: str) -> None:
+    (home / "history.db").write_bytes(b"not a database, but long enough to be looked at as one " * 50)
+    with running.ended(start(home)) as receiver:
+        assert receiver.post(path, event("e")).status == 200
+        assert fresh(port).status == 200
+    (home / "history.db").unlink()
+    (home / "history.db").mkdir()
+    with running.ended(start(home)) as receiver:
+        assert receiver.post(path, event("f")).status == 200
+        assert "<dt>accepted</dt><dd>2</dd>" in fresh(port).body.decode()
+        assert "the charts are left out" in receiver.log()
+
+
+def test_the_probe_leaves_the_order_of_rows_alone(home: Path) -> None:
+    with Spool(home / "spool.db") as spool:
+        first, _ = spool.append([arrival(event("a"))])
+        spool.append([])
+        second, _ = spool.append([arrival(event("b"))])
+        assert second > first
+        assert [row.event_id for row in spool.read("s", 0, 10, 10**6)] == ["a", "b"]
+        assert spool.oldest() == {"s": 1_790_000_000_000_000}
