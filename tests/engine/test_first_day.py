@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -265,6 +266,16 @@ def test_status_counts_what_came_and_where_it_is(clone: Clone) -> None:
         "loaded": str(accepted - 1),
         "rejected": "1",
     }
+
+
+def test_status_says_where_the_status_page_is_and_there_it_is(clone: Clone) -> None:
+    address = f"http://127.0.0.1:{clone.admin_port}/"
+    assert f"status page: {address}\n" in clone.made("status")
+    with urllib.request.urlopen(address, timeout=30) as page:
+        shown = page.read().decode()
+    assert NAME in shown
+    assert "all is well" in shown
+    assert clone.url().rsplit("/", 1)[1] not in shown
 
 
 def test_env_makes_plain_pulumi_and_drivers_work_in_a_shell_of_ones_own(clone: Clone) -> None:

@@ -200,6 +200,7 @@ def test_other_trouble_makes_a_schemas_rows_wait_and_no_other_schemas(
 ) -> None:
     monkeypatch.setattr(loader, "LONGEST_WAIT", 0.3)
     caplog.set_level(logging.INFO)
+    caplog.handler.setFormatter(Formatter())  # as it is in the file, with what a line says beside its event
     breaking, mending, code = TROUBLES[name]
     scene.schema("s")
     scene.schema("fine")
@@ -224,8 +225,8 @@ def test_other_trouble_makes_a_schemas_rows_wait_and_no_other_schemas(
     assert scene.event_ids() == ["a"]
     assert scene.rows("SELECT record FROM s._sdc_rejected") == [("payload",)]
     assert scene.spool.holds() == {}
-    assert "its rows wait" in caplog.text
-    assert "its rows are loaded again" in caplog.text
+    assert '"event": "rows wait", "schema": "s", "reason": "' in caplog.text
+    assert '"event": "rows are loaded again", "schema": "s"' in caplog.text
     for secret in ("payload", "poor-password"):
         assert secret not in caplog.text
 
@@ -343,6 +344,7 @@ def test_a_warehouse_that_cannot_be_reached_is_reported_in_one_line_without_its_
     scene: Scene, caplog: pytest.LogCaptureFixture, dsn_of: Any, says: str
 ) -> None:
     caplog.set_level(logging.DEBUG)
+    caplog.handler.setFormatter(Formatter())
     scene.schema()
     scene.registry.set_setting("warehouse_dsn", dsn_of(scene.dsn))
     scene.accept(body("a"))

@@ -12,8 +12,10 @@ from tools.review import costs, page, policies
 from tools.review import plan as plans
 from tools.review.declared import declared
 from tools.review.deployed import deployed
+from tools.review.integrations import events_in_words
+from tools.review.notes import Evidence, Review
 from tools.review.plan import UNKNOWN, Plan, Resource, Step
-from tools.review.review import Evidence, Review, events_in_words, review
+from tools.review.review import review
 
 NOW = 1_790_000_000.0
 STITCH: dict[str, Any] = {"name": "Stitch Customer.io", "source": "customerio", "tokens": {"primary": 1}}
@@ -752,6 +754,13 @@ def test_the_errors_of_a_preview_leave_out_that_there_was_one() -> None:
     found = plans.plan({"diagnostics": [{"severity": "error", "message": text} for text in said]})
     assert found.errors == ("the config of stack dev has a mistake",)
     assert plans.plan({"diagnostics": [{"severity": "error", "message": said[1]}]}).errors
+
+
+def test_protected_resources_are_one_error_that_says_what_to_do() -> None:
+    text = 'error: Preview failed: resource "{}" cannot be deleted\nbecause it is protected. To unprotect …'
+    said = [text.format(urn(TABLE, name, S)) for name in (f"{S}-table-data", f"{S}-table-sdc_rejected")]
+    (error,) = plans.plan({"diagnostics": [{"severity": "error", "message": each} for each in said]}).errors
+    assert f"{S}-table-data, {S}-table-sdc_rejected\nIf it is meant to go: `sluice:protect: false`" in error
 
 
 def test_a_config_with_mistakes_is_read_as_far_as_it_goes() -> None:

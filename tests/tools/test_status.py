@@ -1,11 +1,13 @@
 """What `make status` calls a problem: each thing that is down, or that keeps events waiting, in its own sentence."""
 
+import logging
 import re
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from receiver.logs import Formatter, facts
 from tools import local
 from tools.endpoints import Endpoint
 from tools.place import Counts
@@ -58,3 +60,22 @@ def test_silence_is_a_problem_once_it_lasts_longer_than_its_owner_allows() -> No
 
     assert said(4) == ["no event of S for 4 hours, and its maxSilenceHours is 3"]
     assert said(2) == said(4, allowed=None) == said(None) == local.silent([endpoint], {}, now=1.0) == []
+
+
+def test_the_status_page_s_place_is_a_note_and_a_port_that_is_taken_no_problem() -> None:
+    assert local.notes({"admin": {"port": 8788, "trouble": None}}) == ["status page: http://127.0.0.1:8788/"]
+    taken = {"admin": {"port": 8788, "trouble": "port 8788 is taken by another process (x)"}}
+    assert local.notes(taken) == ["there is no status page: port 8788 is taken by another process (x)"]
+    assert problems(**taken) == []
+    assert local.notes({"admin": {"port": 0, "trouble": None}}) == local.notes({}) == []
+
+
+def test_logs_are_shown_to_a_person_as_plain_lines() -> None:
+    record = logging.LogRecord("receiver.app", logging.WARNING, "", 0, "refused a delivery", (), None)
+    record.__dict__.update(facts(token="222e5a24029f"))
+    shown = local._readable(f"    {Formatter().format(record)}\n    another's line")
+    first, second = shown.splitlines()
+    assert re.fullmatch(
+        r"    \d{4}-\d\d-\d\d \d\d:\d\d:\d\d WARNING receiver.app: refused a delivery \(token 222e5a24029f\)", first
+    )
+    assert second == "    another's line"

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Literal
 
-from tools.review.review import Danger, Review, Section
+from tools.review.notes import Danger, Review, Section
 
 MARKER = "<!-- sluice-review -->"
 """The comment's first line, by which a workflow finds it again."""

@@ -4,6 +4,7 @@
 read here never reaches the page as it is. Only names, numbers and fingerprints do (review.py).
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -118,8 +119,18 @@ def plan(preview: Mapping[str, Any]) -> Plan:
     errors = [_message(said) for said in preview.get("diagnostics") or () if said.get("severity") in ("error", "fatal")]
     # The last one always is "the program ended", which says nothing beside the reason that comes before it.
     telling = [said for said in errors if not said.startswith(("an unhandled error occurred", "preview failed"))]
+    protected = [found[1] for said in telling if (found := _PROTECTED.search(said))]
+    if protected:
+        telling = [said for said in telling if not _PROTECTED.search(said)]
+        telling.append(
+            f"protected, so that no `up` deletes or replaces it: {', '.join(protected)}\n"
+            "If it is meant to go: `sluice:protect: false`, an `up` with nothing else in it, and this change after that"
+        )
     steps = [_step(step) for step in preview.get("steps") or () if step["op"] != "same"]
     return Plan(tuple(step for step in steps if not step.type.startswith("pulumi:")), tuple(telling or errors))
+
+
+_PROTECTED = re.compile(r'resource "urn:[^"]*::([^":]+)" cannot be (?:deleted|replaced)\s+because it is protected')
 
 
 def _message(said: Mapping[str, Any]) -> str:

@@ -17,8 +17,9 @@ from tools import stack as stacks
 from tools.review import declared, plan
 from tools.review.declared import Declared, Key
 from tools.review.deployed import deployed
+from tools.review.notes import Evidence, Review
 from tools.review.plan import Plan
-from tools.review.review import Evidence, Review, review
+from tools.review.review import review
 from tools.stack import Stack, StackError
 
 CODE = ("__main__.py", "components", "provider", "receiver", "requirements.txt", "tools")
