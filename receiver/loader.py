@@ -360,8 +360,8 @@ class Loader:
             return
         self._state = (state, error)
         self._spool.set_warehouse_state(state, error)  # type: ignore[arg-type]
-        told = facts(state=state, **({"error": error} if error else {}))
-        log.log(logging.ERROR if error else logging.INFO, "the warehouse", extra=told)
+        told = facts(error=error) if error else None
+        log.log(logging.ERROR if error else logging.INFO, f"the warehouse is {state}", extra=told)
 
 
 # The process

@@ -13,6 +13,7 @@ import psycopg
 import pytest
 
 from receiver import loader, warehouse
+from receiver.logs import Formatter
 from receiver.registry import Loading, SchemaEntry
 from receiver.spool import Arrival, Spool
 from tests.postgres import PostgresServer
@@ -354,6 +355,7 @@ def test_a_warehouse_that_cannot_be_reached_is_reported_in_one_line_without_its_
     assert found.error
     assert says in found.error
     assert "\n" not in found.error
+    assert '"event": "the warehouse is down", "error": "' in caplog.text
     assert "secret" not in found.error + caplog.text
     assert scene.spool.waiting("s") == 1
     scene.registry.set_setting("warehouse_dsn", scene.dsn)
