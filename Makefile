@@ -15,7 +15,7 @@ export SLUICE_SQL := $(call typed,SQL)
 export SLUICE_ARGS := $(call typed,ARGS)
 unexport NAME SLOT FILE SQL ARGS
 
-targets = up preview refresh down stop status url send sql env logs test lint
+targets = up preview refresh down stop status url send sql trial env logs test lint
 
 .PHONY: help $(targets)
 
@@ -31,6 +31,7 @@ status: ## integrations, endpoints, events; and what is down
 url: ## print a secret URL: NAME="Stitch Customer.io" [SLOT=primary]
 send: ## post sample deliveries: [FILE=one body a line] [NAME=…] [SLOT=…]
 sql: ## query the warehouse: SQL="select …"; without SQL, psql
+trial: ## on AWS: post trial deliveries, and say of each claim whether it holds: [NAME=…] [ARGS=--ddl]
 env: ## what plain `pulumi` needs in a shell: eval "$(make -s env)"
 logs: ## the last lines of the logs
 test: ## linters and all tests: [ARGS=words for pytest]

@@ -58,7 +58,8 @@ class Aws:
         config = stacks.settings(stack.root, stack.name).get("config") or {}
         self._session = boto3.Session(profile_name=config.get("aws:profile"), region_name=config.get("aws:region"))
 
-    def _client(self, service: str) -> Any:
+    def client(self, service: str) -> Any:
+        """A boto3 client."""
         return self._session.client(service)
 
     @_told
@@ -92,7 +93,7 @@ class Aws:
         for start in range(0, len(keys), AT_ONCE):
             asked = {table: {"Keys": [{"hash": {"S": key}} for key in keys[start : start + AT_ONCE]]}}
             while asked:
-                answer = self._client("dynamodb").batch_get_item(RequestItems=asked)
+                answer = self.client("dynamodb").batch_get_item(RequestItems=asked)
                 found |= {item["hash"]["S"]: item for item in answer["Responses"].get(table, [])}
                 asked = answer.get("UnprocessedKeys") or {}
         return found
@@ -101,7 +102,7 @@ class Aws:
         """What those of the alarms mean that are in alarm."""
         found = []
         for start in range(0, len(names), AT_ONCE):
-            answer = self._client("cloudwatch").describe_alarms(AlarmNames=list(names[start : start + AT_ONCE]))
+            answer = self.client("cloudwatch").describe_alarms(AlarmNames=list(names[start : start + AT_ONCE]))
             alarms = [alarm for alarm in answer["MetricAlarms"] if alarm["StateValue"] == "ALARM"]
             found += [alarm.get("AlarmDescription") or alarm["AlarmName"] for alarm in alarms]
         return found
@@ -113,13 +114,13 @@ class Aws:
             raise StackError(f"this stack has no Athena workgroup yet: run make up{self._stack.option}")
         if not sql:
             raise StackError('Athena has no prompt: say SQL="select …"')
-        for row in list(self._answer(sql, warehouse["workgroup"]))[1:]:
+        for row in list(self.answer(sql, warehouse["workgroup"]))[1:]:
             print("|".join(row))
         return 0
 
-    def _answer(self, sql: str, workgroup: str) -> Iterator[list[str]]:
-        """The rows of a query's answer, as texts; the first has the columns' names."""
-        athena = self._client("athena")
+    def answer(self, sql: str, workgroup: str) -> Iterator[list[str]]:
+        """The rows of a query's answer, as texts; the first has the columns' names. Raises StackError with Athena's."""
+        athena = self.client("athena")
         execution = athena.start_query_execution(QueryString=sql, WorkGroup=workgroup)["QueryExecutionId"]
         while True:
             status = athena.get_query_execution(QueryExecutionId=execution)["QueryExecution"]["Status"]
@@ -139,7 +140,7 @@ class Aws:
 
     def _log(self, group: str) -> list[str]:
         """The last lines of a log group, of the last day."""
-        pages = self._client("logs").get_paginator("filter_log_events")
+        pages = self.client("logs").get_paginator("filter_log_events")
         since = int((time.time() - LOG_HOURS * 3600) * 1000)
         lines: list[str] = []
         for page in pages.paginate(logGroupName=group, startTime=since):
@@ -151,9 +152,7 @@ class Aws:
         for resource in resources:
             if resource["type"] == DATABASE:
                 database = f"database {resource['inputs']['name']}"
-                if resource.get("protect"):
-                    lines.append(f"is protected, so that nothing is destroyed: {database} (sluice:protect)")
-                elif resource.get("retainOnDelete"):
+                if resource.get("retainOnDelete"):
                     lines.append(f"keeps {database} and its tables")
                 else:
                     lines.append(f"will drop {database} with all its data")
@@ -167,7 +166,7 @@ class Aws:
             resource = operation["resource"]
             if operation["type"] == "creating" and resource["type"] == ITEM:
                 key = json.loads(resource["inputs"]["item"])["hash"]
-                self._client("dynamodb").delete_item(TableName=resource["inputs"]["tableName"], Key={"hash": key})
+                self.client("dynamodb").delete_item(TableName=resource["inputs"]["tableName"], Key={"hash": key})
                 forgotten.append(fingerprint(key["S"]))
         return forgotten
 

@@ -76,10 +76,14 @@ def existing() -> Stack:
 
 
 def _unasked(stack: Stack) -> list[str]:
-    """The dev stack is changed without a question; another one asks, as Pulumi does, where there is a terminal."""
-    if stack.name != environment.DEV and stacks.is_interactive():
-        return []
-    return ["--yes", "--skip-preview"]
+    """The dev stack is changed without a question; another one asks, as Pulumi does, where there is a terminal.
+
+    Its preview is made in any case: what is protected is only refused there. An `up` that skips it deletes what isn't
+    protected, and fails after that.
+    """
+    if stack.name != environment.DEV:
+        return [] if stacks.is_interactive() else ["--yes"]
+    return ["--yes"] if stacks.platform(stack.root, stack.name) == "aws" else ["--yes", "--skip-preview"]
 
 
 def _recover(stack: Stack) -> None:
@@ -117,7 +121,14 @@ def down() -> int:
     stack = prepared()
     if stack.exists():
         _recover(stack)
-        for line in places.of(stack).loss(stack.resources()):
+        resources = stack.resources()
+        if protected := [resource for resource in resources if resource.get("protect")]:
+            names = ", ".join(sorted(str(resource["urn"]).rsplit("::", 1)[-1] for resource in protected))
+            raise StackError(
+                f"nothing was destroyed, as these are protected: {names}\n"
+                f"To end them too, set sluice:protect to false and run make up{stack.option} first"
+            )
+        for line in places.of(stack).loss(resources):
             print(line, flush=True)
         code = stack.run("destroy", *_unasked(stack), "--suppress-outputs")
         if code != 0:
@@ -238,6 +249,18 @@ def sql() -> int:
     return places.of(stack).query(given("SQL"), stack.outputs())
 
 
+def trial() -> int:
+    name = given("STACK") or environment.DEV
+    if stacks.platform(ROOT, name) != "aws":
+        raise StackError(
+            f"make trial is for a stack on AWS, and {name} is on this machine: make send and make sql show it"
+        )
+    stack = existing()
+    from tools import aws_trial  # with AWS's SDK, a third of a second
+
+    return aws_trial.main(stack, _chosen(stack), shlex.split(given("ARGS")))
+
+
 def env() -> int:
     stack = prepared()
     values = dict(stack.environment)
@@ -297,7 +320,7 @@ def test() -> int:
 
 TARGETS: dict[str, Callable[[], int]] = {
     target.__name__: target
-    for target in (up, preview, refresh, down, stop, status, url, send, sql, env, logs, lint, test)
+    for target in (up, preview, refresh, down, stop, status, url, send, sql, trial, env, logs, lint, test)
 }
 
 

@@ -18,7 +18,7 @@ from components.settings import IntegrationSettings, Settings
 BUFFER_S = 60  # the shortest that Firehose is known to take for Iceberg: how far the tables are behind
 BUFFER_MB = 64
 RETRY_S = 60  # then a batch goes to the error prefix, and an alarm with it
-SNAPSHOT_DAYS = 5  # of a table's history; each delivery is a snapshot
+SNAPSHOT_DAYS = 1  # of a table's history: each delivery is a snapshot, and each writes the list of them all
 
 
 class GlueSchema(pulumi.ComponentResource):

@@ -225,6 +225,34 @@ def test_the_passphrase_that_everybody_knows_is_refused(at: MotoServer, stack: A
         stack.pulumi("stack", "select", "dev", check=True)
 
 
+def test_the_prod_stack_as_shipped_is_previewed_with_the_function_that_lambda_needs(stack: AwsStack) -> None:
+    planned = stack.make("preview", STACK="prod")
+    assert planned.code == 0, planned.text
+    assert " to create" in planned.text
+    (library,) = (stack.root / ".sluice/function").glob("orjson-*-python3.13-arm64")
+    assert list(library.glob("orjson/*aarch64*.so"))
+    stack.pulumi("stack", "select", "dev", check=True)
+
+
+def test_what_is_protected_is_neither_destroyed_nor_half_removed(stack: AwsStack, at: MotoServer) -> None:
+    protected = {"protect": True, "destroyData": False}
+    stack.declare(CUSTOMERIO, **protected)
+    stack.up()
+    before = stack.state_file(), hashes(at)
+    refused = stack.make("down")
+    assert refused.code != 0
+    assert (
+        "nothing was destroyed, as these are protected: sluice-lake, sluice-receiver, stitch_customerio-"
+        in refused.text
+    )
+    stack.declare(**protected)
+    assert stack.make("up").code != 0
+    assert hashes(at) == before[1], "the preview fails before anything is deleted"
+    assert at.client("firehose").list_delivery_streams()["DeliveryStreamNames"] != []
+    stack.declare(CUSTOMERIO)
+    stack.up()
+
+
 def test_make_down_says_what_it_drops_and_leaves_nothing(stack: AwsStack, at: MotoServer) -> None:
     ended = stack.make("down")
     assert ended.code == 0, ended.text

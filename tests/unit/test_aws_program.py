@@ -313,7 +313,7 @@ class TestBucket:
                     "id": "noncurrent",
                     "status": "Enabled",
                     "filter": {"prefix": ""},
-                    "noncurrentVersionExpiration": {"noncurrentDays": 30},
+                    "noncurrentVersionExpiration": {"noncurrentDays": 7},
                     "abortIncompleteMultipartUpload": {"daysAfterInitiation": 7},
                 },
                 {
@@ -644,7 +644,7 @@ class TestSchema:
                 "roleArn": role,
                 "retentionConfiguration": {
                     "icebergConfiguration": {
-                        "snapshotRetentionPeriodInDays": 5,
+                        "snapshotRetentionPeriodInDays": 1,
                         "numberOfSnapshotsToRetain": 1,
                         "cleanExpiredFiles": True,
                     }
