@@ -6,10 +6,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ParamSpec, TypeVar
+from urllib.parse import SplitResult, urlsplit
 
 import boto3
+from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from components import naming
 from receiver.token import fingerprint
 from tools import stack as stacks
 from tools.endpoints import Endpoint
@@ -22,8 +25,14 @@ T = TypeVar("T")
 ITEM = "aws:dynamodb/tableItem:TableItem"
 ALARM = "aws:cloudwatch/metricAlarm:MetricAlarm"
 DATABASE = "aws:glue/catalogDatabase:CatalogDatabase"
+BUCKET = "aws:s3/bucket:Bucket"
+LOG_STREAM = "aws:cloudwatch/logStream:LogStream"
+PARAMETER = "aws:ssm/parameter:Parameter"
+STREAM = "aws:kinesis/firehoseDeliveryStream:FirehoseDeliveryStream"
+TABLE = "aws:glue/catalogTable:CatalogTable"
 LOG_GROUP = "aws:cloudwatch/logGroup:LogGroup"
 AT_ONCE = 100  # items or names that one call takes
+PATIENCE = Config(connect_timeout=5, read_timeout=20, retries={"total_max_attempts": 2})
 QUERY_POLL_S = 0.5
 LOG_LINES = 20
 LOG_HOURS = 24
@@ -55,12 +64,51 @@ class Aws:
 
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
-        config = stacks.settings(stack.root, stack.name).get("config") or {}
-        self._session = boto3.Session(profile_name=config.get("aws:profile"), region_name=config.get("aws:region"))
+        self._config = stacks.settings(stack.root, stack.name).get("config") or {}
+
+    @functools.cached_property
+    def _session(self) -> boto3.Session:
+        for key in ("aws:region", "aws:profile"):
+            if not isinstance(self._config.get(key, ""), str):
+                raise StackError(f"{key} must be plain text: pulumi config set --stack {self._stack.name} {key} …")
+        return boto3.Session(profile_name=self._config.get("aws:profile"), region_name=self._config.get("aws:region"))
 
     def client(self, service: str) -> Any:
-        """A boto3 client."""
-        return self._session.client(service)
+        """A boto3 client, which gives up sooner than boto3 would by itself: somebody is waiting."""
+        return self._session.client(service, config=PATIENCE)
+
+    @_told
+    def check(self, resources: Resources) -> None:
+        self.client("sts").get_caller_identity()
+        self._check_adopted(resources)
+
+    def _check_adopted(self, resources: Resources) -> None:
+        """Refuses to take up tables whose files are in another bucket: the stream's role may only write its own."""
+        buckets = {resource["outputs"].get("bucket") for resource in resources if resource["type"] == BUCKET}
+        config = stacks.config(self._stack.root, self._stack.name)
+        for declared in config.get("integrations") or []:
+            if not isinstance(declared, dict) or declared.get("adopt") is not True:
+                continue
+            try:
+                schema = str(declared.get("schema") or naming.schema_name(str(declared.get("name"))))
+            except naming.SchemaNameError:
+                continue  # the program says so
+            database = f"{config.get('schemaPrefix') or ''}{schema}"
+            for bucket in self._buckets_of(database) - buckets:
+                raise StackError(
+                    f"the tables of {database} are in the bucket {bucket}, which isn't this stack's: its stream "
+                    "couldn't write them\nImport the bucket first: docs/aws.md, A new stack over a kept bucket"
+                )
+
+    def _buckets_of(self, database: str) -> set[str]:
+        try:
+            tables = self.client("glue").get_tables(DatabaseName=database)["TableList"]
+        except ClientError as error:
+            if error.response["Error"]["Code"] == "EntityNotFoundException":
+                return set()
+            raise
+        locations = [table.get("StorageDescriptor", {}).get("Location") or "" for table in tables]
+        return {urlsplit(location).netloc for location in locations if location.startswith("s3://")}
 
     @_told
     def states(self, endpoints: Sequence[Endpoint]) -> Mapping[str, str]:
@@ -160,15 +208,87 @@ class Aws:
 
     @_told
     def forget(self, exported: Mapping[str, Any]) -> list[str]:
-        # The plugin's create refuses an item that is there. Nobody has been given these URLs yet.
-        forgotten = []
-        for operation in exported["deployment"].get("pending_operations") or []:
-            resource = operation["resource"]
-            if operation["type"] == "creating" and resource["type"] == ITEM:
-                key = json.loads(resource["inputs"]["item"])["hash"]
-                self.client("dynamodb").delete_item(TableName=resource["inputs"]["tableName"], Key={"hash": key})
-                forgotten.append(fingerprint(key["S"]))
-        return forgotten
+        # A create of these refuses what is there. Each is only ended where it is this stack's and holds nothing.
+        enders: Mapping[str, Callable[[Mapping[str, Any]], str | None]] = {
+            ITEM: self._end_item,
+            PARAMETER: self._end_parameter,
+            STREAM: self._end_stream,
+            LOG_STREAM: self._end_log_stream,
+            TABLE: self._end_table,
+            DATABASE: self._end_database,  # after its tables
+        }
+        creating = [
+            operation["resource"]
+            for operation in exported["deployment"].get("pending_operations") or []
+            if operation["type"] == "creating"
+        ]
+        said = []
+        for type, end in enders.items():
+            for inputs in (resource["inputs"] for resource in creating if resource["type"] == type):
+                try:
+                    said.append(end(inputs))
+                except ClientError as error:
+                    if not error.response["Error"]["Code"].endswith(("NotFoundException", "NotFound")):
+                        raise
+        return [what for what in said if what]
+
+    def _is_ours(self, tags: Mapping[str, str]) -> bool:
+        return (tags.get("sluice:project"), tags.get("sluice:stack")) == (self._stack.project, self._stack.name)
+
+    def _end_item(self, inputs: Mapping[str, Any]) -> str:
+        key = json.loads(inputs["item"])["hash"]
+        self.client("dynamodb").delete_item(TableName=inputs["tableName"], Key={"hash": key})
+        return f"revoked {fingerprint(key['S'])}, a new URL that was just being made"
+
+    def _end_parameter(self, inputs: Mapping[str, Any]) -> str | None:
+        ssm, name = self.client("ssm"), inputs["name"]
+        tags = ssm.list_tags_for_resource(ResourceType="Parameter", ResourceId=name)["TagList"]
+        if not self._is_ours({tag["Key"]: tag["Value"] for tag in tags}):
+            return None
+        ssm.delete_parameter(Name=name)
+        return f"removed parameter {name}, which was just being made"
+
+    def _end_stream(self, inputs: Mapping[str, Any]) -> str | None:
+        firehose, name = self.client("firehose"), inputs["name"]
+        tags = firehose.list_tags_for_delivery_stream(DeliveryStreamName=name)["Tags"]
+        if not self._is_ours({tag["Key"]: tag.get("Value", "") for tag in tags}):
+            return None
+        firehose.delete_delivery_stream(DeliveryStreamName=name)  # no endpoint is made before it: it has taken nothing
+        return f"removed stream {name}, which was just being made"
+
+    def _end_log_stream(self, inputs: Mapping[str, Any]) -> str:
+        group, name = inputs["logGroupName"], inputs["name"]
+        self.client("logs").delete_log_stream(logGroupName=group, logStreamName=name)
+        return f"removed log stream {name}, which was just being made"
+
+    def _end_table(self, inputs: Mapping[str, Any]) -> str | None:
+        glue, database, name = self.client("glue"), inputs["databaseName"], inputs["name"]
+        table = glue.get_table(DatabaseName=database, Name=name)["Table"]
+        location = urlsplit(table.get("StorageDescriptor", {}).get("Location") or "")
+        if not self._is_ours(self._tags_of(database)) or (location.netloc and self._has_files(location)):
+            return None
+        glue.delete_table(DatabaseName=database, Name=name)
+        return f"removed table {database}.{name}, which was just being made"
+
+    def _has_files(self, location: SplitResult) -> bool:
+        """Whether a table at this place, s3://bucket/folder, has rows in files."""
+        folder = f"{location.path.strip('/')}/data/"
+        listed = self.client("s3").list_objects_v2(Bucket=location.netloc, Prefix=folder, MaxKeys=1)
+        return bool(listed.get("KeyCount"))
+
+    def _end_database(self, inputs: Mapping[str, Any]) -> str | None:
+        glue, name = self.client("glue"), inputs["name"]
+        if not self._is_ours(self._tags_of(name)) or glue.get_tables(DatabaseName=name)["TableList"]:
+            return None
+        glue.delete_database(Name=name)
+        return f"removed database {name}, which was just being made"
+
+    def _tags_of(self, database: str) -> Mapping[str, str]:
+        identity = self.client("sts").get_caller_identity()
+        partition = identity["Arn"].split(":")[1]
+        arn = f"arn:{partition}:glue:{self._session.region_name}:{identity['Account']}:database/{database}"
+        tags: Mapping[str, str] = self.client("glue").get_tags(ResourceArn=arn)["Tags"]
+        return tags
 
     def stop_all(self) -> list[str]:
         return []

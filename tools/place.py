@@ -33,6 +33,10 @@ class Status:
 
 
 class Place(Protocol):
+    def check(self, resources: Resources) -> None:
+        """Raises StackError for what the engine would only find half-way. `resources`: the state's."""
+        ...
+
     def states(self, endpoints: Sequence[Endpoint]) -> Mapping[str, str]:
         """By the hash of its token, whether an endpoint is live, in a word or two."""
         ...
@@ -52,7 +56,7 @@ class Place(Protocol):
         ...
 
     def forget(self, exported: Mapping[str, Any]) -> list[str]:
-        """Ends the endpoints that a killed `up` had just made and its state doesn't know; their fingerprints.
+        """Ends what a killed `up` had just made, its state doesn't know, and the next would trip over; says what.
 
         `exported`: a `pulumi stack export` with what was pending.
         """

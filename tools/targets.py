@@ -87,7 +87,10 @@ def _unasked(stack: Stack) -> list[str]:
 
 
 def _recover(stack: Stack) -> None:
-    stack.recover(places.of(stack).forget)
+    place = places.of(stack)
+    if stacks.platform(ROOT, stack.name) != "local":  # the state is read for nothing where nothing is checked
+        place.check(stack.resources())
+    stack.recover(place.forget)
 
 
 def up() -> int:

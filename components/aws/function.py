@@ -49,6 +49,7 @@ class ReceiverFunction(pulumi.ComponentResource):
         )
         policy = aws.iam.RolePolicy(
             "sluice-receiver",
+            name=names.POLICY,
             role=role.name,
             policy=Output.json_dumps(
                 policies.function(
@@ -68,7 +69,7 @@ class ReceiverFunction(pulumi.ComponentResource):
             runtime=settings.function_runtime,
             architectures=[settings.function_architecture],
             handler=HANDLER,
-            code=package.archive(settings.function_runtime, settings.function_architecture),
+            code=package.archive(settings.function_architecture),
             memory_size=MEMORY_MB,
             timeout=TIMEOUT_S,
             reserved_concurrent_executions=settings.reserved_concurrency,

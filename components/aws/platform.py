@@ -54,7 +54,8 @@ class AwsPlatform:
         }
         aws.cloudwatch.Dashboard(
             "sluice",
-            dashboard_name=names.dashboard(pulumi.get_project(), pulumi.get_stack()),
+            # A second dashboard of one name would take the first one's place without a word; the function's is unique.
+            dashboard_name=self._function.name,
             dashboard_body=Output.all(region=self._account.region, function=self._function.name).apply(
                 lambda made: dashboard.body(streams=streams, **made)
             ),

@@ -134,7 +134,7 @@ class GlueSchema(pulumi.ComponentResource):
         )
 
     def _location(self, folder: str) -> Output[str]:
-        return Output.concat("s3://", self._lake.bucket.bucket, "/", names.tables(self._schema), folder)
+        return Output.concat("s3://", self._lake.bucket.bucket, "/", names.tables(self.database), folder)
 
     def _views(self, made: list[aws.glue.CatalogTable]) -> None:
         for name, view in views.views(self._integration.source, self.database).items():
@@ -166,10 +166,11 @@ class GlueSchema(pulumi.ComponentResource):
         policy = aws.iam.RolePolicy(
             f"{self._schema}-tables",
             role=role.name,
+            name=names.POLICY,
             policy=Output.json_dumps(
                 policies.optimizer(
                     bucket_arn=self._lake.bucket.arn,
-                    folders=[names.tables(self._schema)],
+                    folders=[names.tables(self.database)],
                     glue_arns=self._glue_arns(),
                     log_arn=self._account.arn("logs", "log-group:/aws-glue/iceberg-*"),
                 )
@@ -213,10 +214,11 @@ class GlueSchema(pulumi.ComponentResource):
         policy = aws.iam.RolePolicy(
             f"{self._schema}-stream",
             role=role.name,
+            name=names.POLICY,
             policy=Output.json_dumps(
                 policies.stream(
                     bucket_arn=self._lake.bucket.arn,
-                    folders=[names.tables(self._schema), names.errors(self._schema)],
+                    folders=[names.tables(self.database), names.errors(self._schema)],
                     glue_arns=self._glue_arns(),
                     log_stream_arn=self._account.arn("logs", "log-group:", delivery_log, ":log-stream:", self._schema),
                 )

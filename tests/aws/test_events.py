@@ -242,6 +242,32 @@ def test_an_old_url_is_refused_once_the_function_has_looked_again(function: Func
     assert function.call(request(path, event("late"))).status == 401
 
 
+def test_a_changed_key_and_a_changed_mind_are_known_to_an_instance_that_remembers_the_old(
+    stack: AwsStack, function: Function
+) -> None:
+    """Customer.io waits an hour after a 401, so a warm instance must not refuse by what it has in memory."""
+    path = urlsplit(stack.url()).path
+    credentials = f"sluice:credentials.{SCHEMA}"
+    new = "the-key-that-customerio-signs-with-next"
+
+    def signed_with(key: str, name: str) -> int:
+        headers = {"X-CIO-Timestamp": "1790000000", "X-CIO-Signature": sign(key, "1790000000", event(name))}
+        return function.call(request(path, event(name), headers=headers)).status
+
+    assert signed_with(SIGNING_KEY, "with the old key") == 200
+    for name, key in (("previous_signing_key", SIGNING_KEY), ("signing_key", new)):
+        stack.pulumi("config", "set", "--secret", "--path", f"{credentials}.{name}", stdin=key, check=True)
+    stack.up()
+    function.move_clock(2)  # a look-up costs something: it is made once a second at most
+    assert signed_with(new, "with the new key, to a warm instance") == 200
+    assert signed_with(SIGNING_KEY, "with the one before, which is valid for a while") == 200
+    assert signed_with("neither", "with a wrong one") == 401
+    stack.declare({**CUSTOMERIO, "tokens": {"primary": 2}})
+    stack.up()
+    function.move_clock(4)
+    assert signed_with("neither", "when it needn't be signed any more") == 200
+
+
 def test_nothing_but_the_zip_and_what_lambda_brings_was_imported(function: Function) -> None:
     project = Path(__file__).resolve().parents[2]
     ours = [Path(file) for file in function.modules if Path(file).is_relative_to(project)]

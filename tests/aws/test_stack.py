@@ -238,6 +238,8 @@ def test_what_is_protected_is_not_destroyed_and_the_preview_says_so(stack: AwsSt
 def test_a_destroy_leaves_nothing_behind_where_the_stack_says_so(
     stack: AwsStack, at: MotoServer, there: CustomerIO
 ) -> None:
+    stack.declare(TWO_SLOTS, {**BILLING, "adopt": True}, destroyData=False)
+    stack.up()  # takes the protection off
     stack.declare(TWO_SLOTS, destroyData=False)
     stack.up()
     stack.declare(TWO_SLOTS)

@@ -80,17 +80,6 @@ def test_a_parameter_has_a_name_that_ssm_takes(id: str, schema: str) -> None:
     assert made.count("/") <= 15
 
 
-@given(WORDS, WORDS)
-def test_a_dashboard_has_a_name_that_cloudwatch_takes(project: str, stack: str) -> None:
-    assert re.fullmatch("[A-Za-z0-9_-]{1,255}", names.dashboard(project, stack))
-
-
-@given(WORDS, WORDS, WORDS)
-def test_names_that_look_alike_are_two_dashboards(first: str, second: str, third: str) -> None:
-    assert names.dashboard(f"{first}-{second}", third) != names.dashboard(first, f"{second}-{third}")
-    assert names.dashboard(first, f"{second}.{third}") != names.dashboard(first, f"{second}-{third}")
-
-
 @given(SCHEMAS)
 def test_every_folder_is_a_folder_and_none_is_in_another(schema: str) -> None:
     folders = [names.tables(schema), names.ERRORS, names.OVERSIZED, names.QUERY_RESULTS]

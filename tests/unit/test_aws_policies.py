@@ -78,7 +78,7 @@ def of_stream(schema: str, prefix: str = "") -> list[tuple[list[str], list[str],
         ),
         (
             ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"],
-            [f"{BUCKET}/tables/{schema}/*", f"{BUCKET}/errors/{schema}/*"],
+            [f"{BUCKET}/tables/{prefix}{schema}/*", f"{BUCKET}/errors/{schema}/*"],
             None,
         ),
         (["s3:ListBucket", "s3:GetBucketLocation", "s3:ListBucketMultipartUploads"], [BUCKET], None),
@@ -103,7 +103,7 @@ def of_optimizer(schema: str, prefix: str = "") -> list[tuple[list[str], list[st
         ),
         (
             ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"],
-            [f"{BUCKET}/tables/{schema}/*"],
+            [f"{BUCKET}/tables/{prefix}{schema}/*"],
             None,
         ),
         (["s3:ListBucket", "s3:GetBucketLocation", "s3:ListBucketMultipartUploads"], [BUCKET], None),
@@ -314,7 +314,7 @@ class TestEachJob:
             expected[f"{schema}-tables"] = of_optimizer(schema)
         assert by_role(run("several, of every kind")) == expected
 
-    def test_a_prefix_is_in_the_databases_name_alone(self) -> None:
+    def test_a_prefix_is_in_the_databases_name_and_its_folder(self) -> None:
         engine = run("with prefix, Redshift and mail")
         assert rights(of_role(engine, "stitch_customerio-stream")) == of_stream("stitch_customerio", "p" * 32)
         assert rights(of_role(engine, "stitch_customerio-tables")) == of_optimizer("stitch_customerio", "p" * 32)
