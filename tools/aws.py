@@ -86,7 +86,8 @@ class Aws:
         """Refuses to take up tables whose files are in another bucket: the stream's role may only write its own."""
         buckets = {resource["outputs"].get("bucket") for resource in resources if resource["type"] == BUCKET}
         config = stacks.config(self._stack.root, self._stack.name)
-        for declared in config.get("integrations") or []:
+        integrations = config.get("integrations")
+        for declared in integrations if isinstance(integrations, list) else ():
             if not isinstance(declared, dict) or declared.get("adopt") is not True:
                 continue
             try:

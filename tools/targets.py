@@ -87,15 +87,18 @@ def _unasked(stack: Stack) -> list[str]:
 
 
 def _recover(stack: Stack) -> None:
-    place = places.of(stack)
+    stack.recover(places.of(stack).forget)
+
+
+def _check(stack: Stack) -> None:
     if stacks.platform(ROOT, stack.name) != "local":  # the state is read for nothing where nothing is checked
-        place.check(stack.resources())
-    stack.recover(place.forget)
+        places.of(stack).check(stack.resources())
 
 
 def up() -> int:
     stack = prepared()
     stack.select(create=True)
+    _check(stack)
     _recover(stack)
     code = stack.run("up", *_unasked(stack), "--suppress-outputs")
     if code == 0:
@@ -110,6 +113,7 @@ def up() -> int:
 def preview() -> int:
     stack = prepared()
     stack.select(create=True)
+    _check(stack)
     _recover(stack)
     return stack.run("preview")
 
