@@ -68,6 +68,8 @@ class Lake(pulumi.ComponentResource):
             rules=[
                 _rule(
                     "noncurrent",
+                    # A delete in a versioned bucket leaves a marker, and Iceberg deletes all the time.
+                    expiration=aws.s3.BucketLifecycleConfigurationRuleExpirationArgs(expired_object_delete_marker=True),
                     noncurrent_version_expiration=(
                         aws.s3.BucketLifecycleConfigurationRuleNoncurrentVersionExpirationArgs(
                             noncurrent_days=NONCURRENT_DAYS

@@ -150,7 +150,11 @@ class GlueSchema(pulumi.ComponentResource):
                     columns=[
                         aws.glue.CatalogTableStorageDescriptorColumnArgs(name=column.name, type=column.hive)
                         for column in view.columns
-                    ]
+                    ],
+                    # Athena refuses a table of the catalog that has none, and Terraform sends no empty one.
+                    ser_de_info=aws.glue.CatalogTableStorageDescriptorSerDeInfoArgs(
+                        name="-", serialization_library="-"
+                    ),
                 ),
                 opts=ResourceOptions(parent=self, depends_on=made),
             )
@@ -159,7 +163,7 @@ class GlueSchema(pulumi.ComponentResource):
         """Every delivery is a file and a snapshot: they are merged, and forgotten after some days."""
         role = aws.iam.Role(
             f"{self._schema}-tables",
-            assume_role_policy=Output.json_dumps(policies.trust("glue", self._account.id)),
+            assume_role_policy=Output.json_dumps(policies.trust("glue")),
             tags=self._tags,
             opts=ResourceOptions(parent=self),
         )
@@ -183,7 +187,17 @@ class GlueSchema(pulumi.ComponentResource):
             clean_expired_files=True,
         )
         retention = aws.glue.CatalogTableOptimizerConfigurationRetentionConfigurationArgs(iceberg_configuration=iceberg)
-        for type_, configuration in (("compaction", None), ("retention", retention)):
+        # Glue gives these back also where they weren't given: left out, they would be drift.
+        merging = aws.glue.CatalogTableOptimizerConfigurationCompactionConfigurationIcebergConfigurationArgs(
+            strategy="binpack", min_input_files=100, delete_file_threshold=1
+        )
+        compaction = aws.glue.CatalogTableOptimizerConfigurationCompactionConfigurationArgs(
+            iceberg_configuration=merging
+        )
+        for type_, configuration in (
+            ("compaction", {"compaction_configuration": compaction}),
+            ("retention", {"retention_configuration": retention}),
+        ):
             aws.glue.CatalogTableOptimizer(
                 f"{self._schema}-{type_}",
                 catalog_id=self._account.id,
@@ -191,7 +205,7 @@ class GlueSchema(pulumi.ComponentResource):
                 table_name=data.name,
                 type=type_,
                 configuration=aws.glue.CatalogTableOptimizerConfigurationArgs(
-                    enabled=True, role_arn=role.arn, retention_configuration=configuration
+                    enabled=True, role_arn=role.arn, **configuration
                 ),
                 opts=ResourceOptions(parent=self, depends_on=[policy]),
             )
@@ -207,7 +221,7 @@ class GlueSchema(pulumi.ComponentResource):
         )
         role = aws.iam.Role(
             f"{self._schema}-stream",
-            assume_role_policy=Output.json_dumps(policies.trust("firehose", self._account.id)),
+            assume_role_policy=Output.json_dumps(policies.trust("firehose", external_id=self._account.id)),
             tags=self._tags,
             opts=ResourceOptions(parent=self),
         )

@@ -272,11 +272,11 @@ class TestEveryPolicy:
             if name.startswith("Role.assumeRolePolicy"):
                 (statement,) = document["Statement"]
                 assert (statement["Effect"], statement["Action"]) == ("Allow", "sts:AssumeRole")
-                for_account = {"StringEquals": {"aws:SourceAccount": ACCOUNT}}
+                for_account = {"StringEquals": {"sts:ExternalId": ACCOUNT}}
                 service, condition = {
                     "receiver": ("lambda", None),
                     "stream": ("firehose", for_account),
-                    "tables": ("glue", for_account),
+                    "tables": ("glue", None),
                 }[name.rsplit("-", 1)[1]]
                 assert statement["Principal"] == {"Service": f"{service}.amazonaws.com"}
                 assert statement.get("Condition") == condition

@@ -313,6 +313,7 @@ class TestBucket:
                     "id": "noncurrent",
                     "status": "Enabled",
                     "filter": {"prefix": ""},
+                    "expiration": {"expiredObjectDeleteMarker": True},
                     "noncurrentVersionExpiration": {"noncurrentDays": 7},
                     "abortIncompleteMultipartUpload": {"daysAfterInitiation": 7},
                 },
@@ -613,7 +614,8 @@ class TestSchema:
                 "viewOriginalText": view.original_text,
                 "viewExpandedText": view.expanded_text,
                 "storageDescriptor": {
-                    "columns": [{"name": column.name, "type": column.hive} for column in view.columns]
+                    "columns": [{"name": column.name, "type": column.hive} for column in view.columns],
+                    "serDeInfo": {"name": "-", "serializationLibrary": "-"},
                 },
             }
 
@@ -632,7 +634,13 @@ class TestSchema:
         assert of_schema("CatalogTableOptimizer", "compaction") == {
             **common,
             "type": "compaction",
-            "configuration": {"enabled": True, "roleArn": role},
+            "configuration": {
+                "enabled": True,
+                "roleArn": role,
+                "compactionConfiguration": {
+                    "icebergConfiguration": {"strategy": "binpack", "minInputFiles": 100, "deleteFileThreshold": 1}
+                },
+            },
         }
         assert of_schema("CatalogTableOptimizer", "retention") == {
             **common,
@@ -653,8 +661,14 @@ class TestSchema:
             after = run_on_aws(STITCH).named(f"stitch_customerio-{name}").after
             assert "RolePolicy stitch_customerio-tables" in after
 
-    @pytest.mark.parametrize(("role", "service"), [("tables", "glue"), ("stream", "firehose")])
-    def test_a_role_is_one_services_on_behalf_of_this_account(self, role: str, service: str) -> None:
+    @pytest.mark.parametrize(
+        ("role", "service", "more"),
+        [
+            ("tables", "glue", {}),
+            ("stream", "firehose", {"Condition": {"StringEquals": {"sts:ExternalId": "123456789012"}}}),
+        ],
+    )
+    def test_a_role_is_one_services(self, role: str, service: str, more: dict[str, Any]) -> None:
         inputs = of_schema("Role", role)
         assert inputs["tags"] == SCHEMA_TAGS
         assert json.loads(inputs["assumeRolePolicy"])["Statement"] == [
@@ -662,7 +676,7 @@ class TestSchema:
                 "Effect": "Allow",
                 "Action": "sts:AssumeRole",
                 "Principal": {"Service": f"{service}.amazonaws.com"},
-                "Condition": {"StringEquals": {"aws:SourceAccount": "123456789012"}},
+                **more,
             }
         ]
         assert of_schema("RolePolicy", role)["role"] == f"stitch_customerio-{role}-1234567"
@@ -880,9 +894,14 @@ class TestAlarms:
         assert {widget["properties"]["region"] for widget in widgets} == {"eu-west-1"}
 
     def test_its_graphs_lie_side_by_side_and_none_on_another(self) -> None:
-        widgets = json.loads(run_on_aws().named("sluice").inputs["dashboardBody"])["widgets"]
+        widgets = json.loads(run_on_aws(STITCH).named("sluice").inputs["dashboardBody"])["widgets"]
         places = [(widget["x"], widget["y"], widget["width"], widget["height"]) for widget in widgets]
         assert places == [(x, y, 12, 6) for y in (0, 6, 12, 18) for x in (0, 12)]
+
+    def test_there_is_no_graph_of_nothing_which_cloudwatch_refuses(self) -> None:
+        widgets = json.loads(run_on_aws().named("sluice").inputs["dashboardBody"])["widgets"]
+        assert len(widgets) == 4
+        assert all(widget["properties"]["metrics"] for widget in widgets)
 
 
 class TestEndpoint:
