@@ -7,9 +7,7 @@ clash, and a replacement can be made before what it replaces is deleted.
 from hashlib import sha256
 
 ERRORS = "errors/"
-OVERSIZED = "oversized/"  # the function writes there: receiver/aws
 QUERY_RESULTS = "query-results/"
-POLICY = "job"  # a role's only policy: by this name, one that a killed `up` left is put again and not doubled
 
 
 def stack_id(project: str, stack: str) -> str:

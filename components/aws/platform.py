@@ -19,13 +19,11 @@ from components.platform import Endpoint
 from components.settings import IntegrationSettings, Settings
 from components.token import Token
 
-SETTLE_S = 10
-
 
 class AwsPlatform:
     """A `Platform` of managed parts, declared with pulumi-aws."""
 
-    settle_seconds = SETTLE_S
+    settle_seconds = 10
     """A delivery under way to the old URL may meet an instance of the function that hasn't looked that one up lately;
     it is refused if the URL's item is gone by then."""
 

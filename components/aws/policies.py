@@ -9,6 +9,8 @@ from typing import Any
 
 from pulumi import Input, Output
 
+from receiver.aws import USED
+
 Document = Mapping[str, Any]
 
 
@@ -60,7 +62,7 @@ def function(
         _allow(
             ["dynamodb:UpdateItem"],
             [registry_arn],
-            Condition={"ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["used:*"]}},
+            Condition={"ForAllValues:StringLike": {"dynamodb:LeadingKeys": [f"{USED}*"]}},
         ),
         _allow(["firehose:PutRecordBatch"], [streams_arn]),
         _allow(["ssm:GetParameter"], [parameters_arn]),

@@ -12,6 +12,7 @@ from components.aws.account import Account, tags
 from components.aws.alarms import Alarms
 from components.aws.lake import Lake
 from components.aws.resources import StreamDrain
+from components.aws.roles import JobRole
 from components.aws.tables import IcebergTable
 from components.settings import IntegrationSettings, Settings
 
@@ -161,25 +162,17 @@ class GlueSchema(pulumi.ComponentResource):
 
     def _optimizers(self, data: aws.glue.CatalogTable) -> None:
         """Every delivery is a file and a snapshot: they are merged, and forgotten after some days."""
-        role = aws.iam.Role(
+        role = JobRole(
             f"{self._schema}-tables",
-            assume_role_policy=Output.json_dumps(policies.trust("glue")),
-            tags=self._tags,
-            opts=ResourceOptions(parent=self),
-        )
-        policy = aws.iam.RolePolicy(
-            f"{self._schema}-tables",
-            role=role.name,
-            name=names.POLICY,
-            policy=Output.json_dumps(
-                policies.optimizer(
-                    bucket_arn=self._lake.bucket.arn,
-                    folders=[names.tables(self.database)],
-                    glue_arns=self._glue_arns(),
-                    log_arn=self._account.arn("logs", "log-group:/aws-glue/iceberg-*"),
-                )
+            trust=policies.trust("glue"),
+            may=policies.optimizer(
+                bucket_arn=self._lake.bucket.arn,
+                folders=[names.tables(self.database)],
+                glue_arns=self._glue_arns(),
+                log_arn=self._account.arn("logs", "log-group:/aws-glue/iceberg-*"),
             ),
-            opts=ResourceOptions(parent=self),
+            tags=self._tags,
+            parent=self,
         )
         iceberg = aws.glue.CatalogTableOptimizerConfigurationRetentionConfigurationIcebergConfigurationArgs(
             snapshot_retention_period_in_days=SNAPSHOT_DAYS,
@@ -207,7 +200,7 @@ class GlueSchema(pulumi.ComponentResource):
                 configuration=aws.glue.CatalogTableOptimizerConfigurationArgs(
                     enabled=True, role_arn=role.arn, **configuration
                 ),
-                opts=ResourceOptions(parent=self, depends_on=[policy]),
+                opts=ResourceOptions(parent=self, depends_on=[role.policy]),
             )
 
     def _stream(
@@ -219,25 +212,17 @@ class GlueSchema(pulumi.ComponentResource):
             log_group_name=delivery_log,
             opts=ResourceOptions(parent=self),
         )
-        role = aws.iam.Role(
+        role = JobRole(
             f"{self._schema}-stream",
-            assume_role_policy=Output.json_dumps(policies.trust("firehose", external_id=self._account.id)),
-            tags=self._tags,
-            opts=ResourceOptions(parent=self),
-        )
-        policy = aws.iam.RolePolicy(
-            f"{self._schema}-stream",
-            role=role.name,
-            name=names.POLICY,
-            policy=Output.json_dumps(
-                policies.stream(
-                    bucket_arn=self._lake.bucket.arn,
-                    folders=[names.tables(self.database), names.errors(self._schema)],
-                    glue_arns=self._glue_arns(),
-                    log_stream_arn=self._account.arn("logs", "log-group:", delivery_log, ":log-stream:", self._schema),
-                )
+            trust=policies.trust("firehose", external_id=self._account.id),
+            may=policies.stream(
+                bucket_arn=self._lake.bucket.arn,
+                folders=[names.tables(self.database), names.errors(self._schema)],
+                glue_arns=self._glue_arns(),
+                log_stream_arn=self._account.arn("logs", "log-group:", delivery_log, ":log-stream:", self._schema),
             ),
-            opts=ResourceOptions(parent=self),
+            tags=self._tags,
+            parent=self,
         )
         errors = names.errors(self._schema)
         logging: dict[str, Any] = {"enabled": True, "log_group_name": delivery_log, "log_stream_name": log_stream.name}
@@ -281,7 +266,7 @@ class GlueSchema(pulumi.ComponentResource):
                 enabled=True, key_type="AWS_OWNED_CMK"
             ),
             tags=self._tags,
-            opts=ResourceOptions(parent=self, depends_on=[policy, *made]),
+            opts=ResourceOptions(parent=self, depends_on=[role.policy, *made]),
         )
 
     def _glue_arns(self) -> list[Output[str]]:

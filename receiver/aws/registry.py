@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from receiver.aws import USED
 from receiver.aws.services import Attempt, Unavailable
 
 HIT_SECONDS = 30
@@ -83,7 +84,7 @@ class Registry:
             "dynamodb",
             "update_item",
             TableName=self._table,
-            Key={"hash": {"S": f"used:{endpoint.hash}"}},
+            Key={"hash": {"S": f"{USED}{endpoint.hash}"}},
             UpdateExpression="SET last_used = :now",
             # An instance that was frozen while it asked goes on when it is next needed, maybe hours later.
             ConditionExpression="attribute_not_exists(last_used) OR last_used < :now",

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from components.aws import names
 from components.naming import MAX_LENGTH
+from receiver.aws import OVERSIZED
 
 # Pulumi: "project names" and "stack names" have letters, digits, hyphens, underscores and periods; 100 at most.
 WORDS = st.from_regex(r"[A-Za-z0-9_.-]{1,100}", fullmatch=True)
@@ -82,7 +83,7 @@ def test_a_parameter_has_a_name_that_ssm_takes(id: str, schema: str) -> None:
 
 @given(SCHEMAS)
 def test_every_folder_is_a_folder_and_none_is_in_another(schema: str) -> None:
-    folders = [names.tables(schema), names.ERRORS, names.OVERSIZED, names.QUERY_RESULTS]
+    folders = [names.tables(schema), names.ERRORS, OVERSIZED, names.QUERY_RESULTS]
     assert all(re.fullmatch("([^/]+/)+", folder) for folder in [*folders, names.errors(schema)])
     assert names.errors(schema).startswith(names.ERRORS)
     for folder in folders:
