@@ -1,5 +1,6 @@
 """A stack on AWS as `make` works with it, beside the engine: asks AWS itself, with the keys of the shell."""
 
+import contextlib
 import functools
 import json
 import time
@@ -13,6 +14,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from components import naming
+from receiver.aws import USED
 from receiver.token import fingerprint
 from tools import stack as stacks
 from tools.endpoints import Endpoint
@@ -77,29 +79,35 @@ class Aws:
         """A boto3 client, which gives up sooner than boto3 would by itself: somebody is waiting."""
         return self._session.client(service, config=PATIENCE)
 
-    @_told
-    def check(self, resources: Resources) -> None:
-        self.client("sts").get_caller_identity()
-        self._check_adopted(resources)
+    @functools.cached_property
+    def _identity(self) -> Mapping[str, str]:
+        """Who we are for AWS: `Account`, `Arn`."""
+        identity: Mapping[str, str] = self.client("sts").get_caller_identity()
+        return identity
 
-    def _check_adopted(self, resources: Resources) -> None:
-        """Refuses to take up tables whose files are in another bucket: the stream's role may only write its own."""
-        buckets = {resource["outputs"].get("bucket") for resource in resources if resource["type"] == BUCKET}
-        config = stacks.config(self._stack.root, self._stack.name)
-        integrations = config.get("integrations")
-        for declared in integrations if isinstance(integrations, list) else ():
-            if not isinstance(declared, dict) or declared.get("adopt") is not True:
-                continue
-            try:
-                schema = str(declared.get("schema") or naming.schema_name(str(declared.get("name"))))
-            except naming.SchemaNameError:
-                continue  # the program says so
-            database = f"{config.get('schemaPrefix') or ''}{schema}"
-            for bucket in self._buckets_of(database) - buckets:
+    @_told
+    def check(self) -> None:
+        _ = self._identity  # without the right to ask for it, an `up` fails after it has begun
+        adopted = {database: self._buckets_of(database) for database in self._adopted()}
+        if not any(adopted.values()):
+            return
+        own = {its["outputs"].get("bucket") for its in self._stack.resources() if its["type"] == BUCKET}
+        for database, buckets in adopted.items():
+            for bucket in buckets - own:
                 raise StackError(
                     f"the tables of {database} are in the bucket {bucket}, which isn't this stack's: its stream "
                     "couldn't write them\nImport the bucket first: docs/aws.md, A new stack over a kept bucket"
                 )
+
+    def _adopted(self) -> Iterator[str]:
+        """The databases that the config takes up. What is wrong with it is for the program to say."""
+        config = stacks.config(self._stack.root, self._stack.name)
+        integrations = config.get("integrations")
+        for declared in integrations if isinstance(integrations, list) else ():
+            if isinstance(declared, dict) and declared.get("adopt") is True:
+                with contextlib.suppress(naming.SchemaNameError):
+                    schema = str(declared.get("schema") or naming.schema_name(str(declared.get("name"))))
+                    yield f"{config.get('schemaPrefix') or ''}{schema}"
 
     def _buckets_of(self, database: str) -> set[str]:
         try:
@@ -133,25 +141,25 @@ class Aws:
         hashes = [endpoint.hash for endpoint in endpoints]
         items: dict[str, Any] = {}
         for table in tables:
-            items |= self._items(table, [key for hash in hashes for key in (hash, f"used:{hash}")])
-        used = {hash: items.get(f"used:{hash}") for hash in hashes}
+            items |= self._items(table, [key for hash in hashes for key in (hash, f"{USED}{hash}")])
+        used = {hash: items.get(f"{USED}{hash}") for hash in hashes}
         return {hash: Use(hash in items, float(its["last_used"]["N"]) if its else None) for hash, its in used.items()}
 
     def _items(self, table: str, keys: Sequence[str]) -> dict[str, Any]:
-        found: dict[str, Any] = {}
+        dynamodb, found = self.client("dynamodb"), dict[str, Any]()
         for start in range(0, len(keys), AT_ONCE):
             asked = {table: {"Keys": [{"hash": {"S": key}} for key in keys[start : start + AT_ONCE]]}}
             while asked:
-                answer = self.client("dynamodb").batch_get_item(RequestItems=asked)
+                answer = dynamodb.batch_get_item(RequestItems=asked)
                 found |= {item["hash"]["S"]: item for item in answer["Responses"].get(table, [])}
                 asked = answer.get("UnprocessedKeys") or {}
         return found
 
     def _alarming(self, names: Sequence[str]) -> list[str]:
         """What those of the alarms mean that are in alarm."""
-        found = []
+        cloudwatch, found = self.client("cloudwatch"), []
         for start in range(0, len(names), AT_ONCE):
-            answer = self.client("cloudwatch").describe_alarms(AlarmNames=list(names[start : start + AT_ONCE]))
+            answer = cloudwatch.describe_alarms(AlarmNames=list(names[start : start + AT_ONCE]))
             alarms = [alarm for alarm in answer["MetricAlarms"] if alarm["StateValue"] == "ALARM"]
             found += [alarm.get("AlarmDescription") or alarm["AlarmName"] for alarm in alarms]
         return found
@@ -285,9 +293,8 @@ class Aws:
         return f"removed database {name}, which was just being made"
 
     def _tags_of(self, database: str) -> Mapping[str, str]:
-        identity = self.client("sts").get_caller_identity()
-        partition = identity["Arn"].split(":")[1]
-        arn = f"arn:{partition}:glue:{self._session.region_name}:{identity['Account']}:database/{database}"
+        partition, account = self._identity["Arn"].split(":")[1], self._identity["Account"]
+        arn = f"arn:{partition}:glue:{self._session.region_name}:{account}:database/{database}"
         tags: Mapping[str, str] = self.client("glue").get_tags(ResourceArn=arn)["Tags"]
         return tags
 

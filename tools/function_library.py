@@ -1,6 +1,6 @@
 """Fetches the builds of orjson for the Lambda runtimes that a stack's function may have: wheels from PyPI, unpacked.
 
-pip chooses it for another Python and another processor than this machine's, so the zip is the same from everywhere.
+pip chooses them for another Python and another processor than this machine's, so the zip is the same from everywhere.
 """
 
 import contextlib
@@ -61,18 +61,10 @@ def _fetch(machine: str, folder: Path) -> None:
             progress.run(
                 f"fetching {LIBRARY} for the function ({runtime}, {machine})",
                 [
-                    *[
-                        sys.executable,
-                        "-m",
-                        "pip",
-                        "download",
-                        "--disable-pip-version-check",
-                        "--no-input",
-                        "--no-deps",
-                    ],
+                    *(sys.executable, "-m", "pip", "download", "--disable-pip-version-check", "--no-input"),
                     # glibc 2.17: older than that of every Amazon Linux that has these runtimes.
-                    *["--only-binary=:all:", "--platform", f"manylinux2014_{machine}", *choice, "--dest", str(wheels)],
-                    f"{LIBRARY}=={version(LIBRARY)}",
+                    *("--no-deps", "--only-binary=:all:", "--platform", f"manylinux2014_{machine}", *choice),
+                    *("--dest", str(wheels), f"{LIBRARY}=={version(LIBRARY)}"),
                 ],
                 log=folder.with_name(f"{folder.name}.log"),
                 usual="5 s",

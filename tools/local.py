@@ -23,7 +23,7 @@ class ThisMachine:
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
 
-    def check(self, resources: Resources) -> None:
+    def check(self) -> None:
         """Everything is found in the preview."""
 
     def states(self, endpoints: Sequence[Endpoint]) -> Mapping[str, str]:

@@ -33,8 +33,8 @@ class Status:
 
 
 class Place(Protocol):
-    def check(self, resources: Resources) -> None:
-        """Raises StackError for what the engine would only find half-way. `resources`: the state's."""
+    def check(self) -> None:
+        """Raises StackError for what an `up` would only find out half-way."""
         ...
 
     def states(self, endpoints: Sequence[Endpoint]) -> Mapping[str, str]:

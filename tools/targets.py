@@ -57,8 +57,9 @@ def prepared() -> Stack:
         outer[environment.PASSPHRASE] = phrase
     environment.make_backend(ROOT)
     without = environment.variables(ROOT, outer, engine=found.folder)
-    standins = plugins.ready(stacks.platform(ROOT, name), without, engine.cache(outer))
-    if stacks.platform(ROOT, name) == "aws":
+    platform = stacks.platform(ROOT, name)
+    standins = plugins.ready(platform, without, engine.cache(outer))
+    if platform == "aws":
         from tools import function_library  # it needs Pulumi's SDK, which takes half a second
 
         function_library.ready(ROOT, stacks.config(ROOT, name), engine.cache(outer))
@@ -86,24 +87,16 @@ def _unasked(stack: Stack) -> list[str]:
     return ["--yes"] if stacks.platform(stack.root, stack.name) == "aws" else ["--yes", "--skip-preview"]
 
 
-def _recover(stack: Stack) -> None:
-    stack.recover(places.of(stack).forget)
-
-
-def _check(stack: Stack) -> None:
-    if stacks.platform(ROOT, stack.name) != "local":  # the state is read for nothing where nothing is checked
-        places.of(stack).check(stack.resources())
-
-
 def up() -> int:
     stack = prepared()
+    place = places.of(stack)
     stack.select(create=True)
-    _check(stack)
-    _recover(stack)
+    place.check()
+    stack.recover(place.forget)
     code = stack.run("up", *_unasked(stack), "--suppress-outputs")
     if code == 0:
         made = endpoints.of(stack.outputs())
-        states = places.of(stack).states(made)
+        states = place.states(made)
         rows = [(e.name, e.source, e.schema, e.slot, e.fingerprint, e.host, states[e.hash], _webhook(e)) for e in made]
         print()
         print(table(["integration", "source", "schema", "slot", "token", "endpoint", "state", "webhook"], rows))
@@ -112,22 +105,24 @@ def up() -> int:
 
 def preview() -> int:
     stack = prepared()
+    place = places.of(stack)
     stack.select(create=True)
-    _check(stack)
-    _recover(stack)
+    place.check()
+    stack.recover(place.forget)
     return stack.run("preview")
 
 
 def refresh() -> int:
     stack = existing()
-    _recover(stack)
+    stack.recover(places.of(stack).forget)
     return stack.run("refresh", *_unasked(stack), "--suppress-outputs")
 
 
 def down() -> int:
     stack = prepared()
+    place = places.of(stack)
     if stack.exists():
-        _recover(stack)
+        stack.recover(place.forget)
         resources = stack.resources()
         if protected := [resource for resource in resources if resource.get("protect")]:
             names = ", ".join(sorted(str(resource["urn"]).rsplit("::", 1)[-1] for resource in protected))
@@ -135,13 +130,13 @@ def down() -> int:
                 f"nothing was destroyed, as these are protected: {names}\n"
                 f"To end them too, set sluice:protect to false and run make up{stack.option} first"
             )
-        for line in places.of(stack).loss(resources):
+        for line in place.loss(resources):
             print(line, flush=True)
         code = stack.run("destroy", *_unasked(stack), "--suppress-outputs")
         if code != 0:
             return code
     # A daemon that the state didn't know of, after a state file was lost, say, goes as well.
-    for stopped in places.of(stack).stop_all():
+    for stopped in place.stop_all():
         print(f"stopped: {stopped}")
     return 0
 

@@ -29,9 +29,11 @@ def place(at: MotoServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> An
     for name, value in at.environment.items():
         monkeypatch.setenv(name, value)
 
-    def made(**config: Any) -> Aws:
+    def made(*resources: dict[str, Any], **config: Any) -> Aws:
         (tmp_path / "Pulumi.prod.yaml").write_text(yaml.safe_dump({"config": {"aws:region": "eu-west-1", **config}}))
-        return Aws(Stack(tmp_path, "prod", {}))
+        stack = Stack(tmp_path, "prod", {})
+        monkeypatch.setattr(stack, "resources", lambda: [*resources])
+        return Aws(stack)
 
     return made
 
@@ -41,29 +43,29 @@ def bucket(name: str) -> dict[str, Any]:
 
 
 def test_tables_in_another_bucket_are_not_taken_up(place: Any) -> None:
-    adopting = place(**{"sluice:integrations": [ADOPTING]})
+    adopting = {"sluice:integrations": [ADOPTING]}
     for resources in ([], [bucket("another")]):
         with pytest.raises(StackError, match="in the bucket kept-bucket, which isn't this stack's"):
-            adopting.check(resources)
-    adopting.check([bucket("kept-bucket")])
-    place(**{"sluice:integrations": [{**ADOPTING, "adopt": False}]}).check([])
-    place(**{"sluice:integrations": [ADOPTING], "sluice:schemaPrefix": "p_"}).check([])
+            place(*resources, **adopting).check()
+    place(bucket("kept-bucket"), **adopting).check()
+    place(**{"sluice:integrations": [{**ADOPTING, "adopt": False}]}).check()
+    place(**{"sluice:integrations": [ADOPTING], "sluice:schemaPrefix": "p_"}).check()
 
 
 @pytest.mark.parametrize("integrations", [5, "all", [7], [{**ADOPTING, "name": "42"}], None])
 def test_what_is_wrong_with_the_config_is_for_the_program_to_say(place: Any, integrations: Any) -> None:
-    place(**{"sluice:integrations": integrations}).check([])
+    place(**{"sluice:integrations": integrations}).check()
 
 
 def test_a_profile_that_there_is_not_and_a_region_that_is_hidden_are_named(place: Any) -> None:
     with pytest.raises(StackError, match=r"AWS: .*nobody"):
-        place(**{"aws:profile": "nobody"}).check([])
+        place(**{"aws:profile": "nobody"}).check()
     with pytest.raises(StackError, match="aws:region must be plain text"):
-        place(**{"aws:region": {"secure": "v1:abc"}}).check([])
+        place(**{"aws:region": {"secure": "v1:abc"}}).check()
     assert place(**{"aws:profile": "nobody"}).stop_all() == []
 
 
 def test_a_service_that_does_not_answer_is_one_sentence(place: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     with pytest.raises(StackError, match="AWS: Could not connect"):
-        place().check([])
+        place().check()
