@@ -9,7 +9,6 @@ import base64
 import gzip
 import json
 import time
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,8 +22,8 @@ from provider.views import views as local_views
 from receiver import event as events
 from receiver.rows import DATA
 from tests.aws import iceberg
-from tests.aws.cloud import AwsStack, needs_standin, zips
-from tests.aws.function import HANDLER, RUNNER, Function, request
+from tests.aws.cloud import AwsStack, deployed, needs_standin
+from tests.aws.function import RUNNER, Function, request
 from tests.aws.moto_server import MotoServer
 from tests.customerio import sign
 from tests.engine.stack import CUSTOMERIO, event
@@ -70,14 +69,8 @@ def path(stack: AwsStack) -> str:
 def function(at: MotoServer, path: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Function]:
     """The function as it is deployed."""
     assert path
-    client = at.client("lambda")
-    (deployed,) = client.list_functions()["Functions"]
-    assert deployed["Handler"] == HANDLER
-    digest = base64.b64decode(deployed["CodeSha256"]).hex()
     folder = tmp_path_factory.mktemp("function")
-    with zipfile.ZipFile(zips(at) / f"{digest}.zip") as zipped:
-        zipped.extractall(folder)
-    environment = {**deployed["Environment"]["Variables"], **at.environment}
+    environment = deployed(at, folder)
     with Function(folder, environment) as made:
         yield made
 

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from receiver.token import digest
-from tests.aws.cloud import REGION, AwsStack, needs_standin
+from tests.aws.cloud import REGION, AwsStack, needs_standin, registry, token_hash
 from tests.aws.moto_server import ACCOUNT, MotoServer
 from tests.engine.stack import CUSTOMERIO, Ran
 
@@ -18,9 +17,7 @@ LONGEST = "s" + "0123456789" * 4 + "01234567"  # 49 characters, the most that a 
 
 
 def hashes(at: MotoServer) -> set[str]:
-    dynamodb = at.client("dynamodb")
-    tables = dynamodb.list_tables()["TableNames"]
-    return {item["hash"]["S"] for table in tables for item in dynamodb.scan(TableName=table)["Items"]}
+    return set(registry(at))
 
 
 def kill_up_after_the_item_was_made(stack: AwsStack) -> None:
@@ -49,7 +46,7 @@ def test_a_first_up_killed_between_the_item_and_the_state_is_finished_by_make_up
     made = stack.make("up")
     assert made.code == 0, made.text
     assert f"revoked {left[:12]}" in made.text
-    assert hashes(at) == {digest(stack.url().rsplit("/", 1)[-1])}
+    assert hashes(at) == {token_hash(stack.url())}
     assert stack.up("--expect-no-changes") == []
 
 
@@ -63,7 +60,7 @@ def test_a_rotation_killed_between_the_item_and_the_state_is_finished_by_make_up
     assert old in hashes(at), "the sender still posts there"
     made = stack.make("up")
     assert made.code == 0, made.text
-    assert hashes(at) == {digest(stack.url().rsplit("/", 1)[-1])} != {old}
+    assert hashes(at) == {token_hash(stack.url())} != {old}
     assert stack.up("--expect-no-changes") == []
 
 
@@ -105,7 +102,7 @@ def test_make_up_shows_the_endpoint_live_and_make_url_its_secret(stack: AwsStack
 
 def test_make_status_shows_last_use_and_names_what_is_wrong(stack: AwsStack, at: MotoServer) -> None:
     (table,) = at.client("dynamodb").list_tables()["TableNames"]
-    hash = digest(stack.url().rsplit("/", 1)[-1])
+    hash = token_hash(stack.url())
     assert stack.make("status").code == 0
     used = {"hash": {"S": f"used:{hash}"}, "last_used": {"N": "1790000000"}}
     at.client("dynamodb").put_item(TableName=table, Item=used)
