@@ -23,7 +23,7 @@ export SLUICE_STRICT := $(call typed,STRICT)
 export SLUICE_ARGS := $(call typed,ARGS)
 unexport NAME SLOT FILE SQL REASON SINCE UNTIL DRY POLICY BASE FORMAT STRICT ARGS
 
-targets = up preview review refresh down stop status url send sql replay env logs test lint
+targets = up preview review refresh down stop status url send sql replay trial env logs test lint
 
 .PHONY: help $(targets)
 
@@ -41,6 +41,7 @@ url: ## print a secret URL: NAME="Stitch Customer.io" [SLOT=primary]
 send: ## post sample deliveries: [FILE=one body a line] [NAME=…] [SLOT=…]
 sql: ## query the warehouse: SQL="select …"; without SQL, psql
 replay: ## load rejected deliveries again after a fix: [NAME=…] [REASON=words of it] [SINCE=2026-11-01] [UNTIL=…] [DRY=1]
+trial: ## on AWS: post trial deliveries, and say of each claim whether it holds: [NAME=…] [ARGS=--ddl]
 env: ## what plain `pulumi` needs in a shell: eval "$(make -s env)"
 logs: ## the last lines of the logs
 test: ## linters and all tests: [ARGS=words for pytest]

@@ -24,6 +24,7 @@ from receiver.body import (
 from receiver.commit import GroupCommit, NotStored
 from receiver.endpoints import Endpoints, Traffic
 from receiver.logs import facts
+from receiver.refusals import Refusals
 from receiver.registry import EndpointEntry
 from receiver.rejects import Rejects
 from receiver.signature import Check
@@ -33,7 +34,6 @@ BODY_SECONDS = 15.0
 SWEEP_SECONDS = 0.1
 QUIET_SECONDS = 1.0
 THROWN_AWAY_BYTES = 2**20  # of a body that nobody wants, so that its sender comes to read the answer
-LOGGED_REFUSALS = 100  # a minute
 
 _log = logging.getLogger("receiver.app")
 
@@ -84,8 +84,7 @@ class App:
         self._deadline = Deadline(body_seconds)
         self._budget = Budget(budget_bytes)
         self._last_request = 0.0
-        self._logged_refusals: set[str] = set()
-        self._logged_since = 0.0
+        self._refusals = Refusals()
 
     async def __rsgi__(self, scope: Scope, exchange: Exchange) -> None:
         self.in_flight += 1
@@ -171,12 +170,7 @@ class App:
 
     def _count_refusal(self, hash: str, why: str) -> None:
         self.unauthorized += 1
-        now = time.monotonic()
-        if now - self._logged_since > 60:
-            self._logged_since = now
-            self._logged_refusals.clear()
-        if hash not in self._logged_refusals and len(self._logged_refusals) < LOGGED_REFUSALS:
-            self._logged_refusals.add(hash)
+        if self._refusals.is_news(hash, time.monotonic()):
             _log.warning("refused a delivery", extra=facts(token=token.fingerprint(hash), reason=why))
 
     async def sweep(self) -> None:

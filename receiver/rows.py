@@ -40,6 +40,9 @@ REJECTED: dict[str, Column] = {
 }
 
 TABLE_VERSION = 1
+# Of an event's own `timestamp`, what the views show as a time, in seconds since 1970: years 1 to 9999, less a day at
+# either end for time zones. Every warehouse and its clients can show these.
+EARLIEST, LATEST = -62135510400, 253402214399
 RECORD_CHARACTERS = 65_536  # of a rejected body shown as text; _sdc_raw has all of it
 
 

@@ -13,7 +13,7 @@ import psycopg
 from psycopg import sql
 
 from receiver.registry import Loading
-from receiver.rows import DATA, REJECTED, TABLE_VERSION, Column, Type, record_text, storable
+from receiver.rows import DATA, EARLIEST, LATEST, REJECTED, TABLE_VERSION, Column, Type, record_text, storable
 from receiver.spool import SpooledRow
 
 Connection = psycopg.Connection[Any]
@@ -40,11 +40,10 @@ TABLES: dict[str, dict[str, str]] = {
     "_sdc_spools": SPOOLS_COLUMNS,
 }
 
-# When the event happened, by its own word: seconds since 1970, within what timestamptz and its clients can show
-# (years 1 to 9999, less a day at either end for time zones), else NULL. Views and index share the expression, so
-# that a condition on occurred_at uses the index.
+# When the event happened, by its own word, within what timestamptz and its clients can show, else NULL. Views and index
+# share the expression, so that a condition on occurred_at uses the index.
 OCCURRED_AT = (
-    'CASE WHEN "timestamp" BETWEEN -62135510400 AND 253402214399 THEN to_timestamp("timestamp"::double precision) END'
+    f'CASE WHEN "timestamp" BETWEEN {EARLIEST} AND {LATEST} THEN to_timestamp("timestamp"::double precision) END'
 )
 
 # Every index is paid for by each event, so there are three. Beside the one that `loading` needs: _sdc_sequence for

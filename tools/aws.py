@@ -1,15 +1,20 @@
 """A stack on AWS as `make` works with it, beside the engine: asks AWS itself, with the keys of the shell."""
 
+import contextlib
 import functools
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ParamSpec, TypeVar
+from urllib.parse import SplitResult, urlsplit
 
 import boto3
+from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from components import naming
+from receiver.aws import USED
 from receiver.replay import Wanted
 from receiver.token import fingerprint
 from tools import replay
@@ -24,8 +29,14 @@ T = TypeVar("T")
 ITEM = "aws:dynamodb/tableItem:TableItem"
 ALARM = "aws:cloudwatch/metricAlarm:MetricAlarm"
 DATABASE = "aws:glue/catalogDatabase:CatalogDatabase"
+BUCKET = "aws:s3/bucket:Bucket"
+LOG_STREAM = "aws:cloudwatch/logStream:LogStream"
+PARAMETER = "aws:ssm/parameter:Parameter"
+STREAM = "aws:kinesis/firehoseDeliveryStream:FirehoseDeliveryStream"
+TABLE = "aws:glue/catalogTable:CatalogTable"
 LOG_GROUP = "aws:cloudwatch/logGroup:LogGroup"
 AT_ONCE = 100  # items or names that one call takes
+PATIENCE = Config(connect_timeout=5, read_timeout=20, retries={"total_max_attempts": 2})
 QUERY_POLL_S = 0.5
 LOG_LINES = 20
 LOG_HOURS = 24
@@ -57,11 +68,58 @@ class Aws:
 
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
-        config = stacks.settings(stack.root, stack.name).get("config") or {}
-        self._session = boto3.Session(profile_name=config.get("aws:profile"), region_name=config.get("aws:region"))
+        self._config = stacks.settings(stack.root, stack.name).get("config") or {}
 
-    def _client(self, service: str) -> Any:
-        return self._session.client(service)
+    @functools.cached_property
+    def _session(self) -> boto3.Session:
+        for key in ("aws:region", "aws:profile"):
+            if not isinstance(self._config.get(key, ""), str):
+                raise StackError(f"{key} must be plain text: pulumi config set --stack {self._stack.name} {key} …")
+        return boto3.Session(profile_name=self._config.get("aws:profile"), region_name=self._config.get("aws:region"))
+
+    def client(self, service: str) -> Any:
+        """A boto3 client, which gives up sooner than boto3 would by itself: somebody is waiting."""
+        return self._session.client(service, config=PATIENCE)
+
+    @functools.cached_property
+    def _identity(self) -> Mapping[str, str]:
+        """Who we are for AWS: `Account`, `Arn`."""
+        identity: Mapping[str, str] = self.client("sts").get_caller_identity()
+        return identity
+
+    @_told
+    def check(self) -> None:
+        _ = self._identity  # without the right to ask for it, an `up` fails after it has begun
+        adopted = {database: self._buckets_of(database) for database in self._adopted()}
+        if not any(adopted.values()):
+            return
+        own = {its["outputs"].get("bucket") for its in self._stack.resources() if its["type"] == BUCKET}
+        for database, buckets in adopted.items():
+            for bucket in buckets - own:
+                raise StackError(
+                    f"the tables of {database} are in the bucket {bucket}, which isn't this stack's: its stream "
+                    "couldn't write them\nImport the bucket first: docs/aws.md, A new stack over a kept bucket"
+                )
+
+    def _adopted(self) -> Iterator[str]:
+        """The databases that the config takes up. What is wrong with it is for the program to say."""
+        config = stacks.config(self._stack.root, self._stack.name)
+        integrations = config.get("integrations")
+        for declared in integrations if isinstance(integrations, list) else ():
+            if isinstance(declared, dict) and declared.get("adopt") is True:
+                with contextlib.suppress(naming.SchemaNameError):
+                    schema = str(declared.get("schema") or naming.schema_name(str(declared.get("name"))))
+                    yield f"{config.get('schemaPrefix') or ''}{schema}"
+
+    def _buckets_of(self, database: str) -> set[str]:
+        try:
+            tables = self.client("glue").get_tables(DatabaseName=database)["TableList"]
+        except ClientError as error:
+            if error.response["Error"]["Code"] == "EntityNotFoundException":
+                return set()
+            raise
+        locations = [table.get("StorageDescriptor", {}).get("Location") or "" for table in tables]
+        return {urlsplit(location).netloc for location in locations if location.startswith("s3://")}
 
     @_told
     def states(self, endpoints: Sequence[Endpoint]) -> Mapping[str, str]:
@@ -85,25 +143,25 @@ class Aws:
         hashes = [endpoint.hash for endpoint in endpoints]
         items: dict[str, Any] = {}
         for table in tables:
-            items |= self._items(table, [key for hash in hashes for key in (hash, f"used:{hash}")])
-        used = {hash: items.get(f"used:{hash}") for hash in hashes}
+            items |= self._items(table, [key for hash in hashes for key in (hash, f"{USED}{hash}")])
+        used = {hash: items.get(f"{USED}{hash}") for hash in hashes}
         return {hash: Use(hash in items, float(its["last_used"]["N"]) if its else None) for hash, its in used.items()}
 
     def _items(self, table: str, keys: Sequence[str]) -> dict[str, Any]:
-        found: dict[str, Any] = {}
+        dynamodb, found = self.client("dynamodb"), dict[str, Any]()
         for start in range(0, len(keys), AT_ONCE):
             asked = {table: {"Keys": [{"hash": {"S": key}} for key in keys[start : start + AT_ONCE]]}}
             while asked:
-                answer = self._client("dynamodb").batch_get_item(RequestItems=asked)
+                answer = dynamodb.batch_get_item(RequestItems=asked)
                 found |= {item["hash"]["S"]: item for item in answer["Responses"].get(table, [])}
                 asked = answer.get("UnprocessedKeys") or {}
         return found
 
     def _alarming(self, names: Sequence[str]) -> list[str]:
         """What those of the alarms mean that are in alarm."""
-        found = []
+        cloudwatch, found = self.client("cloudwatch"), []
         for start in range(0, len(names), AT_ONCE):
-            answer = self._client("cloudwatch").describe_alarms(AlarmNames=list(names[start : start + AT_ONCE]))
+            answer = cloudwatch.describe_alarms(AlarmNames=list(names[start : start + AT_ONCE]))
             alarms = [alarm for alarm in answer["MetricAlarms"] if alarm["StateValue"] == "ALARM"]
             found += [alarm.get("AlarmDescription") or alarm["AlarmName"] for alarm in alarms]
         return found
@@ -115,13 +173,13 @@ class Aws:
             raise StackError(f"this stack has no Athena workgroup yet: run make up{self._stack.option}")
         if not sql:
             raise StackError('Athena has no prompt: say SQL="select …"')
-        for row in list(self._answer(sql, warehouse["workgroup"]))[1:]:
+        for row in list(self.answer(sql, warehouse["workgroup"]))[1:]:
             print("|".join(row))
         return 0
 
-    def _answer(self, sql: str, workgroup: str) -> Iterator[list[str]]:
-        """The rows of a query's answer, as texts; the first has the columns' names."""
-        athena = self._client("athena")
+    def answer(self, sql: str, workgroup: str) -> Iterator[list[str]]:
+        """The rows of a query's answer, as texts; the first has the columns' names. Raises StackError with Athena's."""
+        athena = self.client("athena")
         execution = athena.start_query_execution(QueryString=sql, WorkGroup=workgroup)["QueryExecutionId"]
         while True:
             status = athena.get_query_execution(QueryExecutionId=execution)["QueryExecution"]["Status"]
@@ -144,7 +202,7 @@ class Aws:
 
     def _log(self, group: str) -> list[str]:
         """The last lines of a log group, of the last day."""
-        pages = self._client("logs").get_paginator("filter_log_events")
+        pages = self.client("logs").get_paginator("filter_log_events")
         since = int((time.time() - LOG_HOURS * 3600) * 1000)
         lines: list[str] = []
         for page in pages.paginate(logGroupName=group, startTime=since):
@@ -156,9 +214,7 @@ class Aws:
         for resource in resources:
             if resource["type"] == DATABASE:
                 database = f"database {resource['inputs']['name']}"
-                if resource.get("protect"):
-                    lines.append(f"is protected, so that nothing is destroyed: {database} (sluice:protect)")
-                elif resource.get("retainOnDelete"):
+                if resource.get("retainOnDelete"):
                     lines.append(f"keeps {database} and its tables")
                 else:
                     lines.append(f"will drop {database} with all its data")
@@ -166,15 +222,86 @@ class Aws:
 
     @_told
     def forget(self, exported: Mapping[str, Any]) -> list[str]:
-        # The plugin's create refuses an item that is there. Nobody has been given these URLs yet.
-        forgotten = []
-        for operation in exported["deployment"].get("pending_operations") or []:
-            resource = operation["resource"]
-            if operation["type"] == "creating" and resource["type"] == ITEM:
-                key = json.loads(resource["inputs"]["item"])["hash"]
-                self._client("dynamodb").delete_item(TableName=resource["inputs"]["tableName"], Key={"hash": key})
-                forgotten.append(fingerprint(key["S"]))
-        return forgotten
+        # A create of these refuses what is there. Each is only ended where it is this stack's and holds nothing.
+        enders: Mapping[str, Callable[[Mapping[str, Any]], str | None]] = {
+            ITEM: self._end_item,
+            PARAMETER: self._end_parameter,
+            STREAM: self._end_stream,
+            LOG_STREAM: self._end_log_stream,
+            TABLE: self._end_table,
+            DATABASE: self._end_database,  # after its tables
+        }
+        creating = [
+            operation["resource"]
+            for operation in exported["deployment"].get("pending_operations") or []
+            if operation["type"] == "creating"
+        ]
+        said = []
+        for type, end in enders.items():
+            for inputs in (resource["inputs"] for resource in creating if resource["type"] == type):
+                try:
+                    said.append(end(inputs))
+                except ClientError as error:
+                    if not error.response["Error"]["Code"].endswith(("NotFoundException", "NotFound")):
+                        raise
+        return [what for what in said if what]
+
+    def _is_ours(self, tags: Mapping[str, str]) -> bool:
+        return (tags.get("sluice:project"), tags.get("sluice:stack")) == (self._stack.project, self._stack.name)
+
+    def _end_item(self, inputs: Mapping[str, Any]) -> str:
+        key = json.loads(inputs["item"])["hash"]
+        self.client("dynamodb").delete_item(TableName=inputs["tableName"], Key={"hash": key})
+        return f"revoked {fingerprint(key['S'])}, a new URL that was just being made"
+
+    def _end_parameter(self, inputs: Mapping[str, Any]) -> str | None:
+        ssm, name = self.client("ssm"), inputs["name"]
+        tags = ssm.list_tags_for_resource(ResourceType="Parameter", ResourceId=name)["TagList"]
+        if not self._is_ours({tag["Key"]: tag["Value"] for tag in tags}):
+            return None
+        ssm.delete_parameter(Name=name)
+        return f"removed parameter {name}, which was just being made"
+
+    def _end_stream(self, inputs: Mapping[str, Any]) -> str | None:
+        firehose, name = self.client("firehose"), inputs["name"]
+        tags = firehose.list_tags_for_delivery_stream(DeliveryStreamName=name)["Tags"]
+        if not self._is_ours({tag["Key"]: tag.get("Value", "") for tag in tags}):
+            return None
+        firehose.delete_delivery_stream(DeliveryStreamName=name)  # no endpoint is made before it: it has taken nothing
+        return f"removed stream {name}, which was just being made"
+
+    def _end_log_stream(self, inputs: Mapping[str, Any]) -> str:
+        group, name = inputs["logGroupName"], inputs["name"]
+        self.client("logs").delete_log_stream(logGroupName=group, logStreamName=name)
+        return f"removed log stream {name}, which was just being made"
+
+    def _end_table(self, inputs: Mapping[str, Any]) -> str | None:
+        glue, database, name = self.client("glue"), inputs["databaseName"], inputs["name"]
+        table = glue.get_table(DatabaseName=database, Name=name)["Table"]
+        location = urlsplit(table.get("StorageDescriptor", {}).get("Location") or "")
+        if not self._is_ours(self._tags_of(database)) or (location.netloc and self._has_files(location)):
+            return None
+        glue.delete_table(DatabaseName=database, Name=name)
+        return f"removed table {database}.{name}, which was just being made"
+
+    def _has_files(self, location: SplitResult) -> bool:
+        """Whether a table at this place, s3://bucket/folder, has rows in files."""
+        folder = f"{location.path.strip('/')}/data/"
+        listed = self.client("s3").list_objects_v2(Bucket=location.netloc, Prefix=folder, MaxKeys=1)
+        return bool(listed.get("KeyCount"))
+
+    def _end_database(self, inputs: Mapping[str, Any]) -> str | None:
+        glue, name = self.client("glue"), inputs["name"]
+        if not self._is_ours(self._tags_of(name)) or glue.get_tables(DatabaseName=name)["TableList"]:
+            return None
+        glue.delete_database(Name=name)
+        return f"removed database {name}, which was just being made"
+
+    def _tags_of(self, database: str) -> Mapping[str, str]:
+        partition, account = self._identity["Arn"].split(":")[1], self._identity["Account"]
+        arn = f"arn:{partition}:glue:{self._session.region_name}:{account}:database/{database}"
+        tags: Mapping[str, str] = self.client("glue").get_tags(ResourceArn=arn)["Tags"]
+        return tags
 
     def stop_all(self) -> list[str]:
         return []

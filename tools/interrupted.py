@@ -1,8 +1,8 @@
 """What a killed `pulumi up` leaves behind in a `file://` backend, and how the next one gets past it.
 
 A lock, that only its own process would have removed; a language host, that would wait for minutes; and operations
-noted as pending. Every create of Sluice's can be repeated, so a pending one needs no question: it is forgotten, and
-the next `up` does it again.
+noted as pending. A pending create needs no question: it is forgotten, and the next `up` does it again. On this machine
+every create can be repeated; on AWS what it would trip over is ended first (`tools.place.Place.forget`).
 """
 
 import contextlib

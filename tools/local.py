@@ -26,6 +26,9 @@ class ThisMachine:
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
 
+    def check(self) -> None:
+        """Everything is found in the preview."""
+
     def states(self, endpoints: Sequence[Endpoint]) -> Mapping[str, str]:
         return {endpoint.hash: _state(self._stack.home, endpoint) for endpoint in endpoints}
 
@@ -96,7 +99,8 @@ class ThisMachine:
         return lines
 
     def forget(self, exported: Mapping[str, Any]) -> list[str]:
-        return interrupted.revoke_unknown(self._stack.home, exported)
+        revoked = interrupted.revoke_unknown(self._stack.home, exported)
+        return [f"revoked {fingerprint}, a new URL that was just being made" for fingerprint in revoked]
 
     def stop_all(self) -> list[str]:
         return daemons.stop_all(self._stack.home)

@@ -37,6 +37,10 @@ class Status:
 
 
 class Place(Protocol):
+    def check(self) -> None:
+        """Raises StackError for what an `up` would only find out half-way."""
+        ...
+
     def states(self, endpoints: Sequence[Endpoint]) -> Mapping[str, str]:
         """By the hash of its token, whether an endpoint is live, in a word or two."""
         ...
@@ -60,7 +64,7 @@ class Place(Protocol):
         ...
 
     def forget(self, exported: Mapping[str, Any]) -> list[str]:
-        """Ends the endpoints that a killed `up` had just made and its state doesn't know; their fingerprints.
+        """Ends what a killed `up` had just made, its state doesn't know, and the next would trip over; says what.
 
         `exported`: a `pulumi stack export` with what was pending.
         """

@@ -69,7 +69,7 @@ class Stack:
     def recover(self, forget: Callable[[Mapping[str, Any]], list[str]]) -> None:
         """Clears what a killed `up` left: its lock, its language host, and operations that never ended.
 
-        `forget` ends the endpoints that it had just made, and gives their fingerprints (`tools.place.Place`).
+        `forget` ends what it had just made and nobody would know of, and says what (`tools.place.Place`).
         """
         for orphan in interrupted.orphaned_language_hosts(self.root):
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -81,8 +81,8 @@ class Stack:
         if operations:
             progress.say(f"clearing what was interrupted: {', '.join(operations)}")
             exported = json.loads(self.ask("stack", "export", "--stack", self.name))
-            for fingerprint in forget(exported):
-                progress.say(f"revoked {fingerprint}, a new URL that was just being made")
+            for ended in forget(exported):
+                progress.say(ended)
             self.ask("stack", "import", "--stack", self.name, given=json.dumps(interrupted.without_pending(exported)))
 
     def run(self, command: str, *arguments: str) -> int:

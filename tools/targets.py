@@ -58,8 +58,9 @@ def prepared() -> Stack:
         outer[environment.PASSPHRASE] = phrase
     environment.make_backend(ROOT)
     without = environment.variables(ROOT, outer, engine=found.folder)
-    standins = plugins.ready(stacks.platform(ROOT, name), without, engine.cache(outer))
-    if stacks.platform(ROOT, name) == "aws":
+    platform = stacks.platform(ROOT, name)
+    standins = plugins.ready(platform, without, engine.cache(outer))
+    if platform == "aws":
         from tools import function_library  # it needs Pulumi's SDK, which takes half a second
 
         function_library.ready(ROOT, stacks.config(ROOT, name), engine.cache(outer))
@@ -77,32 +78,33 @@ def existing() -> Stack:
     return stack
 
 
-def _unasked(stack: Stack) -> list[str]:
-    """The dev stack is changed without a question; another one asks, as Pulumi does, where there is a terminal."""
-    if stack.name != environment.DEV and stacks.is_interactive():
-        return []
-    return ["--yes", "--skip-preview"]
+def _unasked(stack: Stack, policies: Sequence[str] = ()) -> list[str]:
+    """The dev stack is changed without a question; another one asks, as Pulumi does, where there is a terminal.
+
+    Its preview is made in any case: what is protected is only refused there. An `up` that skips it deletes what isn't
+    protected, and fails after that. What a policy says of the whole stack is in time in the preview alone, too.
+    """
+    if stack.name != environment.DEV:
+        return [] if stacks.is_interactive() else ["--yes"]
+    previews = policies or stacks.platform(stack.root, stack.name) == "aws"
+    return ["--yes"] if previews else ["--yes", "--skip-preview"]
 
 
 def _policies(stack: Stack) -> list[str]:
     return policy.arguments(ROOT, stack.name, stack.environment, asked=given("POLICY") == "1")
 
 
-def _recover(stack: Stack) -> None:
-    stack.recover(places.of(stack).forget)
-
-
 def up() -> int:
     stack = prepared()
+    place = places.of(stack)
     stack.select(create=True)
-    _recover(stack)
+    place.check()
+    stack.recover(place.forget)
     policies = _policies(stack)
-    # What a policy says of the whole stack is in time in the preview alone.
-    unasked = [flag for flag in _unasked(stack) if not (policies and flag == "--skip-preview")]
-    code = stack.run("up", *unasked, *policies, "--suppress-outputs")
+    code = stack.run("up", *_unasked(stack, policies), *policies, "--suppress-outputs")
     if code == 0:
         made = endpoints.of(stack.outputs())
-        states = places.of(stack).states(made)
+        states = place.states(made)
         rows = [(e.name, e.source, e.schema, e.slot, e.fingerprint, e.host, states[e.hash], _webhook(e)) for e in made]
         print()
         print(table(["integration", "source", "schema", "slot", "token", "endpoint", "state", "webhook"], rows))
@@ -111,8 +113,10 @@ def up() -> int:
 
 def preview() -> int:
     stack = prepared()
+    place = places.of(stack)
     stack.select(create=True)
-    _recover(stack)
+    place.check()
+    stack.recover(place.forget)
     return stack.run("preview", *_policies(stack))
 
 
@@ -134,21 +138,29 @@ def review() -> int:
 
 def refresh() -> int:
     stack = existing()
-    _recover(stack)
+    stack.recover(places.of(stack).forget)
     return stack.run("refresh", *_unasked(stack), "--suppress-outputs")
 
 
 def down() -> int:
     stack = prepared()
+    place = places.of(stack)
     if stack.exists():
-        _recover(stack)
-        for line in places.of(stack).loss(stack.resources()):
+        stack.recover(place.forget)
+        resources = stack.resources()
+        if protected := [resource for resource in resources if resource.get("protect")]:
+            names = ", ".join(sorted(str(resource["urn"]).rsplit("::", 1)[-1] for resource in protected))
+            raise StackError(
+                f"nothing was destroyed, as these are protected: {names}\n"
+                f"To end them too, set sluice:protect to false and run make up{stack.option} first"
+            )
+        for line in place.loss(resources):
             print(line, flush=True)
         code = stack.run("destroy", *_unasked(stack), "--suppress-outputs")
         if code != 0:
             return code
     # A daemon that the state didn't know of, after a state file was lost, say, goes as well.
-    for stopped in places.of(stack).stop_all():
+    for stopped in place.stop_all():
         print(f"stopped: {stopped}")
     return 0
 
@@ -274,6 +286,18 @@ def replay() -> int:
     return places.of(stack).replay(schemas, asked, outputs, dry=given("DRY") not in ("", "0"))
 
 
+def trial() -> int:
+    name = given("STACK") or environment.DEV
+    if stacks.platform(ROOT, name) != "aws":
+        raise StackError(
+            f"make trial is for a stack on AWS, and {name} is on this machine: make send and make sql show it"
+        )
+    stack = existing()
+    from tools import aws_trial  # with AWS's SDK, a third of a second
+
+    return aws_trial.main(stack, _chosen(stack), shlex.split(given("ARGS")))
+
+
 def env() -> int:
     stack = prepared()
     values = dict(stack.environment)
@@ -338,7 +362,24 @@ def test() -> int:
 
 TARGETS: dict[str, Callable[[], int]] = {
     target.__name__: target
-    for target in (up, preview, review, refresh, down, stop, status, url, send, sql, replay, env, logs, lint, test)
+    for target in (
+        up,
+        preview,
+        review,
+        refresh,
+        down,
+        stop,
+        status,
+        url,
+        send,
+        sql,
+        replay,
+        trial,
+        env,
+        logs,
+        lint,
+        test,
+    )
 }
 
 

@@ -45,7 +45,7 @@ def ready(root: Path, *, development: bool) -> Path:
             f"installing {names[-1]} into .venv",
             [python, "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "-r", root / names[-1]],
             log=state / "pip.log",
-            usual="1 minute",
+            usual="1 to 2 minutes",
             timeout_s=1800,
         )
         # The development requirements include the others.

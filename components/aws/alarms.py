@@ -19,9 +19,9 @@ class Alarms:
 
     topic_arn: Output[str]
 
-    def __init__(self, settings: Settings, parent: pulumi.Resource | None = None) -> None:
+    def __init__(self, settings: Settings) -> None:
         # Not encrypted: CloudWatch can't publish to a topic under AWS's own key, and an alarm holds no data.
-        topic = aws.sns.Topic("sluice-alarms", tags=tags(), opts=ResourceOptions(parent=parent))
+        topic = aws.sns.Topic("sluice-alarms", tags=tags())
         if settings.alarm_email:
             aws.sns.TopicSubscription(
                 "sluice-alarms",

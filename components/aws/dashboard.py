@@ -27,6 +27,8 @@ def body(*, region: str, function: str, streams: Mapping[str, str]) -> str:
             "Rows that could not be delivered", region, _of_each(streams, "DeliveryToIceberg.FailedRowCount", "Sum")
         ),
     ]
+    # CloudWatch refuses a graph of nothing.
+    widgets = [widget for widget in widgets if widget["properties"]["metrics"]]
     for number, widget in enumerate(widgets):
         widget |= {"x": number % 2 * WIDTH, "y": number // 2 * HEIGHT, "width": WIDTH, "height": HEIGHT}
     return json.dumps({"widgets": widgets})

@@ -7,7 +7,9 @@ from pulumi import Output, ResourceOptions
 from components.aws import names, package, policies
 from components.aws.account import Account, tags
 from components.aws.lake import Lake
+from components.aws.roles import JobRole
 from components.settings import Settings
+from receiver.aws import OVERSIZED
 
 HANDLER = "receiver.aws.handler.handle"
 MEMORY_MB = 512  # CPU comes with it, and the first delivery of an instance waits for the imports
@@ -41,25 +43,18 @@ class ReceiverFunction(pulumi.ComponentResource):
         log_group = aws.cloudwatch.LogGroup(
             "sluice-receiver", retention_in_days=settings.log_retention_days, tags=tags(), opts=own
         )
-        role = aws.iam.Role(
+        role = JobRole(
             "sluice-receiver",
-            assume_role_policy=Output.json_dumps(policies.trust("lambda")),
-            tags=tags(),
-            opts=own,
-        )
-        policy = aws.iam.RolePolicy(
-            "sluice-receiver",
-            role=role.name,
-            policy=Output.json_dumps(
-                policies.function(
-                    registry_arn=registry.arn,
-                    streams_arn=account.arn("firehose", "deliverystream/", names.stream(stack_id, "*")),
-                    parameters_arn=account.arn("ssm", "parameter", names.signing_keys(stack_id, "*")),
-                    oversized_arn=Output.concat(lake.bucket.arn, "/", names.OVERSIZED, "*"),
-                    log_group_arn=log_group.arn,
-                )
+            trust=policies.trust("lambda"),
+            may=policies.function(
+                registry_arn=registry.arn,
+                streams_arn=account.arn("firehose", "deliverystream/", names.stream(stack_id, "*")),
+                parameters_arn=account.arn("ssm", "parameter", names.signing_keys(stack_id, "*")),
+                oversized_arn=Output.concat(lake.bucket.arn, "/", OVERSIZED, "*"),
+                log_group_arn=log_group.arn,
             ),
-            opts=own,
+            tags=tags(),
+            parent=self,
         )
         function = aws.lambda_.Function(
             "sluice-receiver",
@@ -68,7 +63,7 @@ class ReceiverFunction(pulumi.ComponentResource):
             runtime=settings.function_runtime,
             architectures=[settings.function_architecture],
             handler=HANDLER,
-            code=package.archive(settings.function_runtime, settings.function_architecture),
+            code=package.archive(settings.function_architecture),
             memory_size=MEMORY_MB,
             timeout=TIMEOUT_S,
             reserved_concurrent_executions=settings.reserved_concurrency,
@@ -82,7 +77,7 @@ class ReceiverFunction(pulumi.ComponentResource):
                 log_group=log_group.name,
             ),
             tags=tags(),
-            opts=ResourceOptions(parent=self, depends_on=[policy]),
+            opts=ResourceOptions(parent=self, depends_on=[role.policy]),
         )
         url = aws.lambda_.FunctionUrl(
             "sluice-receiver",

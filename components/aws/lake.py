@@ -12,7 +12,7 @@ from components.aws import names, policies
 from components.aws.account import tags
 from components.settings import Settings
 
-NONCURRENT_DAYS = 30  # compaction replaces files all the time; a mistaken delete is found out within a month
+NONCURRENT_DAYS = 7  # every commit and every compaction replaces files: kept for longer, they outweigh the events
 QUERY_RESULT_DAYS = 30
 
 
@@ -68,6 +68,8 @@ class Lake(pulumi.ComponentResource):
             rules=[
                 _rule(
                     "noncurrent",
+                    # A delete in a versioned bucket leaves a marker, and Iceberg deletes all the time.
+                    expiration=aws.s3.BucketLifecycleConfigurationRuleExpirationArgs(expired_object_delete_marker=True),
                     noncurrent_version_expiration=(
                         aws.s3.BucketLifecycleConfigurationRuleNoncurrentVersionExpirationArgs(
                             noncurrent_days=NONCURRENT_DAYS

@@ -4,11 +4,9 @@ Everything else is named by Pulumi (logical name and seven random digits), so th
 clash, and a replacement can be made before what it replaces is deleted.
 """
 
-import re
 from hashlib import sha256
 
 ERRORS = "errors/"
-OVERSIZED = "oversized/"  # the function writes there: receiver/aws
 QUERY_RESULTS = "query-results/"
 
 
@@ -31,17 +29,9 @@ def signing_keys(stack_id: str, schema: str) -> str:
     return f"/sluice/{stack_id}/{schema}/signing-keys"
 
 
-def dashboard(project: str, stack: str) -> str:
-    """The dashboard's name. A stack may have a dot in its own, where CloudWatch takes a-z, A-Z, 0-9, - and _ only.
-
-    With the id, since a second dashboard of one name would take the first one's place without a word.
-    """
-    return f"{re.sub(r'[^A-Za-z0-9_-]', '-', f'{project}-{stack}')}-{stack_id(project, stack)}"
-
-
-def tables(schema: str) -> str:
-    """The folder of an integration's tables in the stack's bucket."""
-    return f"tables/{schema}/"
+def tables(database: str) -> str:
+    """The folder of a database's tables in the stack's bucket: two databases never share one, nor its files."""
+    return f"tables/{database}/"
 
 
 def errors(schema: str) -> str:

@@ -11,21 +11,23 @@ ROOT = Path(__file__).parents[2]
 LIBRARY = "orjson"
 
 
-def library_folder(runtime: str, architecture: str, root: Path = ROOT) -> Path:
-    """Where `make` puts the library's build for a Lambda runtime, such as python3.13 on arm64. `root`: the project's.
+def library_folder(architecture: str, root: Path = ROOT) -> Path:
+    """Where `make` puts the library's builds for a processor, arm64 or x86_64: one for each runtime that a function may
+    have. `root`: the project's.
 
-    The version is the one that this machine's receiver runs with, so that both read a body alike.
+    All of them are in the zip, as a change of the runtime reaches Lambda before the code that goes with it. The version
+    is the one that this machine's receiver runs with, so that both read a body alike.
     """
-    return root / ".sluice" / "function" / f"{LIBRARY}-{version(LIBRARY)}-{runtime}-{architecture}"
+    return root / ".sluice" / "function" / f"{LIBRARY}-{version(LIBRARY)}-{architecture}"
 
 
-def archive(runtime: str, architecture: str) -> pulumi.AssetArchive:
+def archive(architecture: str) -> pulumi.AssetArchive:
     """The function's zip. Raises RunError where the library was not fetched yet."""
-    library = library_folder(runtime, architecture)
+    library = library_folder(architecture)
     if not library.is_dir():
         raise pulumi.RunError(
-            f"the function needs {LIBRARY} for {runtime} on {architecture}, which isn't there yet: run make preview, "
-            'make up or eval "$(make -s env)" for this stack, which fetch it'
+            f"the function needs {LIBRARY} for {architecture}, which isn't there yet: run make preview, make up or "
+            'eval "$(make -s env)" for this stack, which fetch it'
         )
     files = {name: ROOT / name for name in MODULES}
     files |= {str(path.relative_to(library)): path for path in sorted(library.rglob("*")) if path.is_file()}

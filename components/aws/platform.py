@@ -19,13 +19,11 @@ from components.platform import Endpoint
 from components.settings import IntegrationSettings, Settings
 from components.token import Token
 
-SETTLE_S = 10
-
 
 class AwsPlatform:
     """A `Platform` of managed parts, declared with pulumi-aws."""
 
-    settle_seconds = SETTLE_S
+    settle_seconds = 10
     """A delivery under way to the old URL may meet an instance of the function that hasn't looked that one up lately;
     it is refused if the URL's item is gone by then."""
 
@@ -54,7 +52,8 @@ class AwsPlatform:
         }
         aws.cloudwatch.Dashboard(
             "sluice",
-            dashboard_name=names.dashboard(pulumi.get_project(), pulumi.get_stack()),
+            # A second dashboard of one name would take the first one's place without a word; the function's is unique.
+            dashboard_name=self._function.name,
             dashboard_body=Output.all(region=self._account.region, function=self._function.name).apply(
                 lambda made: dashboard.body(streams=streams, **made)
             ),

@@ -12,13 +12,14 @@ from components.aws.account import Account, tags
 from components.aws.alarms import Alarms
 from components.aws.lake import Lake
 from components.aws.resources import StreamDrain
+from components.aws.roles import JobRole
 from components.aws.tables import IcebergTable
 from components.settings import IntegrationSettings, Settings
 
 BUFFER_S = 60  # the shortest that Firehose is known to take for Iceberg: how far the tables are behind
 BUFFER_MB = 64
 RETRY_S = 60  # then a batch goes to the error prefix, and an alarm with it
-SNAPSHOT_DAYS = 5  # of a table's history; each delivery is a snapshot
+SNAPSHOT_DAYS = 1  # of a table's history: each delivery is a snapshot, and each writes the list of them all
 
 
 class GlueSchema(pulumi.ComponentResource):
@@ -134,7 +135,7 @@ class GlueSchema(pulumi.ComponentResource):
         )
 
     def _location(self, folder: str) -> Output[str]:
-        return Output.concat("s3://", self._lake.bucket.bucket, "/", names.tables(self._schema), folder)
+        return Output.concat("s3://", self._lake.bucket.bucket, "/", names.tables(self.database), folder)
 
     def _views(self, made: list[aws.glue.CatalogTable]) -> None:
         for name, view in views.views(self._integration.source, self.database).items():
@@ -150,31 +151,28 @@ class GlueSchema(pulumi.ComponentResource):
                     columns=[
                         aws.glue.CatalogTableStorageDescriptorColumnArgs(name=column.name, type=column.hive)
                         for column in view.columns
-                    ]
+                    ],
+                    # Athena refuses a table of the catalog that has none, and Terraform sends no empty one.
+                    ser_de_info=aws.glue.CatalogTableStorageDescriptorSerDeInfoArgs(
+                        name="-", serialization_library="-"
+                    ),
                 ),
                 opts=ResourceOptions(parent=self, depends_on=made),
             )
 
     def _optimizers(self, data: aws.glue.CatalogTable) -> None:
         """Every delivery is a file and a snapshot: they are merged, and forgotten after some days."""
-        role = aws.iam.Role(
+        role = JobRole(
             f"{self._schema}-tables",
-            assume_role_policy=Output.json_dumps(policies.trust("glue", self._account.id)),
-            tags=self._tags,
-            opts=ResourceOptions(parent=self),
-        )
-        policy = aws.iam.RolePolicy(
-            f"{self._schema}-tables",
-            role=role.name,
-            policy=Output.json_dumps(
-                policies.optimizer(
-                    bucket_arn=self._lake.bucket.arn,
-                    folders=[names.tables(self._schema)],
-                    glue_arns=self._glue_arns(),
-                    log_arn=self._account.arn("logs", "log-group:/aws-glue/iceberg-*"),
-                )
+            trust=policies.trust("glue"),
+            may=policies.optimizer(
+                bucket_arn=self._lake.bucket.arn,
+                folders=[names.tables(self.database)],
+                glue_arns=self._glue_arns(),
+                log_arn=self._account.arn("logs", "log-group:/aws-glue/iceberg-*"),
             ),
-            opts=ResourceOptions(parent=self),
+            tags=self._tags,
+            parent=self,
         )
         iceberg = aws.glue.CatalogTableOptimizerConfigurationRetentionConfigurationIcebergConfigurationArgs(
             snapshot_retention_period_in_days=SNAPSHOT_DAYS,
@@ -182,7 +180,17 @@ class GlueSchema(pulumi.ComponentResource):
             clean_expired_files=True,
         )
         retention = aws.glue.CatalogTableOptimizerConfigurationRetentionConfigurationArgs(iceberg_configuration=iceberg)
-        for type_, configuration in (("compaction", None), ("retention", retention)):
+        # Glue gives these back also where they weren't given: left out, they would be drift.
+        merging = aws.glue.CatalogTableOptimizerConfigurationCompactionConfigurationIcebergConfigurationArgs(
+            strategy="binpack", min_input_files=100, delete_file_threshold=1
+        )
+        compaction = aws.glue.CatalogTableOptimizerConfigurationCompactionConfigurationArgs(
+            iceberg_configuration=merging
+        )
+        for type_, configuration in (
+            ("compaction", {"compaction_configuration": compaction}),
+            ("retention", {"retention_configuration": retention}),
+        ):
             aws.glue.CatalogTableOptimizer(
                 f"{self._schema}-{type_}",
                 catalog_id=self._account.id,
@@ -190,9 +198,9 @@ class GlueSchema(pulumi.ComponentResource):
                 table_name=data.name,
                 type=type_,
                 configuration=aws.glue.CatalogTableOptimizerConfigurationArgs(
-                    enabled=True, role_arn=role.arn, retention_configuration=configuration
+                    enabled=True, role_arn=role.arn, **configuration
                 ),
-                opts=ResourceOptions(parent=self, depends_on=[policy]),
+                opts=ResourceOptions(parent=self, depends_on=[role.policy]),
             )
 
     def _stream(
@@ -204,24 +212,17 @@ class GlueSchema(pulumi.ComponentResource):
             log_group_name=delivery_log,
             opts=ResourceOptions(parent=self),
         )
-        role = aws.iam.Role(
+        role = JobRole(
             f"{self._schema}-stream",
-            assume_role_policy=Output.json_dumps(policies.trust("firehose", self._account.id)),
-            tags=self._tags,
-            opts=ResourceOptions(parent=self),
-        )
-        policy = aws.iam.RolePolicy(
-            f"{self._schema}-stream",
-            role=role.name,
-            policy=Output.json_dumps(
-                policies.stream(
-                    bucket_arn=self._lake.bucket.arn,
-                    folders=[names.tables(self._schema), names.errors(self._schema)],
-                    glue_arns=self._glue_arns(),
-                    log_stream_arn=self._account.arn("logs", "log-group:", delivery_log, ":log-stream:", self._schema),
-                )
+            trust=policies.trust("firehose", external_id=self._account.id),
+            may=policies.stream(
+                bucket_arn=self._lake.bucket.arn,
+                folders=[names.tables(self.database), names.errors(self._schema)],
+                glue_arns=self._glue_arns(),
+                log_stream_arn=self._account.arn("logs", "log-group:", delivery_log, ":log-stream:", self._schema),
             ),
-            opts=ResourceOptions(parent=self),
+            tags=self._tags,
+            parent=self,
         )
         errors = names.errors(self._schema)
         logging: dict[str, Any] = {"enabled": True, "log_group_name": delivery_log, "log_stream_name": log_stream.name}
@@ -265,7 +266,7 @@ class GlueSchema(pulumi.ComponentResource):
                 enabled=True, key_type="AWS_OWNED_CMK"
             ),
             tags=self._tags,
-            opts=ResourceOptions(parent=self, depends_on=[policy, *made]),
+            opts=ResourceOptions(parent=self, depends_on=[role.policy, *made]),
         )
 
     def _glue_arns(self) -> list[Output[str]]:

@@ -21,7 +21,7 @@ from typing import ClassVar, NamedTuple
 from components.customerio import fields as customerio
 from components.customerio.fields import Field
 from receiver.aws.records import DATA
-from receiver.rows import Type
+from receiver.rows import EARLIEST, LATEST, Type
 
 CHANNELS = {"customerio": customerio.CHANNELS}
 
@@ -120,9 +120,9 @@ class _Selected(NamedTuple):
 def _latest(database: str) -> View:
     """One row per event_id, as `data` has every delivery: the one of the highest _sdc_sequence, whatever its batch."""
     selected = [_selected(column) for column in DATA]
-    # The bounds of `receiver.warehouse.OCCURRED_AT`, which Trino's from_unixtime doesn't overflow within either.
+    # Trino's from_unixtime doesn't overflow within these bounds.
     occurred_at = (
-        'CASE WHEN d."timestamp" BETWEEN -62135510400 AND 253402214399'
+        f'CASE WHEN d."timestamp" BETWEEN {EARLIEST} AND {LATEST}'
         " THEN CAST(from_unixtime(d.\"timestamp\") AT TIME ZONE 'UTC' AS timestamp(3)) END"
     )
     selected.append(_Selected(occurred_at, "occurred_at", _TIMESTAMP))

@@ -3,10 +3,17 @@
 An event's way is `handler`, `registry`, `lake`. The runtime has botocore; orjson and these files come in the zip.
 """
 
+OVERSIZED = "oversized/"
+"""The folder of the bucket for bodies that are too large for a record: the function's role may write there alone."""
+
+USED = "used:"
+"""Before a hash: the key of the registry's item that says when its endpoint was last used. No other may be updated."""
+
 MODULES = (
     "receiver/__init__.py",
     "receiver/answers.py",
     "receiver/event.py",
+    "receiver/refusals.py",
     "receiver/rows.py",
     "receiver/signature.py",
     "receiver/token.py",

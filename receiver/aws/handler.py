@@ -18,6 +18,7 @@ from receiver.aws import log
 from receiver.aws.lake import Lake
 from receiver.aws.registry import Endpoint, Registry
 from receiver.aws.services import Attempt, ClientOf, Clients, Unavailable
+from receiver.refusals import Refusals
 
 MAX_BYTES = 6 * 2**20  # Lambda takes no larger request (413), and an instance hasn't the memory to inflate to more
 ANSWER_SECONDS = 3.4  # from when AWS had the request; Customer.io waits 4 s in all
@@ -33,7 +34,7 @@ class Function:
         self._client_of = client_of
         self._registry = Registry(table)
         self._lake = Lake(bucket)
-        self._refusals = log.Refusals()
+        self._refusals = Refusals()
         self._pool = ThreadPoolExecutor(HANGING, thread_name_prefix="delivery")
 
     def answer(self, request: dict[str, Any]) -> Answer:
@@ -66,14 +67,15 @@ class Function:
         # The checksum turns garbage away before it costs a look-up.
         endpoint = self._registry.endpoint(hash, attempt) if token.is_wellformed(asked.token) else None
         if endpoint is None or endpoint.schema != asked.schema:
-            self._refusals.say(hash, "its token is not a live one of that schema")
+            self._say_refused(hash, "its token is not a live one of that schema")
             return UNAUTHORIZED, None
         headers = request.get("headers") or {}
         wire, is_whole = _body(request)
-        if endpoint.signed and not signature.is_valid(
-            endpoint.signing_keys, headers.get("x-cio-timestamp", ""), wire, headers.get("x-cio-signature", "")
-        ):
-            self._refusals.say(hash, "its signature is missing or wrong")
+        if not _is_authentic(endpoint, headers, wire):
+            # What is remembered of it may be older than its key, or than the word that it is signed.
+            endpoint = self._registry.asked_again(endpoint, attempt)
+        if endpoint is None or not _is_authentic(endpoint, headers, wire):
+            self._say_refused(hash, "its signature is missing or wrong")
             return UNAUTHORIZED, None
         parsed: event.Event | event.Rejection
         if is_whole:
@@ -84,6 +86,11 @@ class Function:
         if isinstance(parsed, event.Rejection):
             log.say("WARN", "stored an unusable body", schema=endpoint.schema, reason=_sayable(parsed.reason))
         return OK, endpoint
+
+    def _say_refused(self, hash: str, why: str) -> None:
+        # By the wall clock: the monotonic one may stand still while the instance is frozen.
+        if self._refusals.is_news(hash, time.time()):
+            log.say("WARN", "refused a delivery", token=token.fingerprint(hash), why=why)
 
 
 def seconds_for(request: dict[str, Any], now: float) -> float:
@@ -96,6 +103,12 @@ def seconds_for(request: dict[str, Any], now: float) -> float:
     if not 0 <= passed < ANSWER_SECONDS:
         passed = 0.0
     return max(LEAST_SECONDS, ANSWER_SECONDS - passed)
+
+
+def _is_authentic(endpoint: Endpoint, headers: dict[str, str], wire: bytes) -> bool:
+    """Whether the endpoint takes a body with these headers: it isn't signed, or the signature is right."""
+    timestamp, given = headers.get("x-cio-timestamp", ""), headers.get("x-cio-signature", "")
+    return not endpoint.signed or signature.is_valid(endpoint.signing_keys, timestamp, wire, given)
 
 
 def _method(request: dict[str, Any]) -> str:

@@ -5,16 +5,11 @@ a line without them counts as INFO (AWS Lambda, "Log-level filtering").
 """
 
 import sys
-import time
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Literal
 
 import orjson
-
-from receiver import token
-
-REFUSALS_A_MINUTE = 100
 
 
 def say(level: Literal["INFO", "WARN", "ERROR"], message: str, **facts: str | int) -> None:
@@ -24,20 +19,3 @@ def say(level: Literal["INFO", "WARN", "ERROR"], message: str, **facts: str | in
         line = orjson.dumps({"timestamp": now, "level": level, "message": message, **facts})
         sys.stdout.write(line.decode() + "\n")
         sys.stdout.flush()
-
-
-class Refusals:
-    """Says who was refused: each token once a minute, and no more than so many a minute."""
-
-    def __init__(self) -> None:
-        self._since = 0.0
-        self._said: set[str] = set()
-
-    def say(self, hash: str, why: str) -> None:
-        now = time.time()
-        if not 0 <= now - self._since < 60:
-            self._since = now
-            self._said.clear()
-        if hash not in self._said and len(self._said) < REFUSALS_A_MINUTE:
-            self._said.add(hash)
-            say("WARN", "refused a delivery", token=token.fingerprint(hash), why=why)

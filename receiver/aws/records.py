@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from receiver import rows
+from receiver.aws import OVERSIZED
 from receiver.event import Event, Rejection
 from receiver.rows import Column
 
@@ -63,7 +64,7 @@ _LEAST = ("event_id", "object_type", "metric", "event_type", "timestamp")
 def body_key(schema: str, moment: Moment) -> str:
     """The name in the bucket of a body that is too large."""
     day = time.strftime("%Y/%m/%d", time.gmtime(moment.received_at // 1_000_000))
-    return f"oversized/{schema}/{day}/{moment.sequence}"
+    return f"{OVERSIZED}{schema}/{day}/{moment.sequence}"
 
 
 def _data(event: Event, moment: Moment, payload: str, body_uri: str | None) -> bytes:

@@ -12,9 +12,11 @@ from typing import Any
 
 import orjson
 
+from receiver.aws import USED
 from receiver.aws.services import Attempt, Unavailable
 
 HIT_SECONDS = 30
+AGAIN_SECONDS = 1  # a hit that is younger isn't asked for again, whatever the signature
 USE_SECONDS = 60  # between two notes of the same endpoint's use
 
 
@@ -45,6 +47,21 @@ class Registry:
             taken_at, endpoint = self._hits[hash]
             if 0 <= now - taken_at < HIT_SECONDS:
                 return endpoint
+        return self._looked_up(hash, attempt, now)
+
+    def asked_again(self, endpoint: Endpoint, attempt: Attempt) -> Endpoint | None:
+        """What the registry says of `endpoint` now, where what is remembered is AGAIN_SECONDS old; else `endpoint`.
+
+        For a delivery that is about to be refused: a hit isn't believed against a sender, but one that sends nothing
+        but wrong signatures costs a look-up in so many seconds and no more. Raises Unavailable.
+        """
+        now = time.time()
+        taken_at, remembered = self._hits.get(endpoint.hash, (0.0, endpoint))
+        if 0 <= now - taken_at < AGAIN_SECONDS:
+            return remembered
+        return self._looked_up(endpoint.hash, attempt, now)
+
+    def _looked_up(self, hash: str, attempt: Attempt, now: float) -> Endpoint | None:
         found = self._asked(hash, attempt)
         if found:
             self._hits[hash] = now, found  # from before it was asked for
@@ -67,7 +84,7 @@ class Registry:
             "dynamodb",
             "update_item",
             TableName=self._table,
-            Key={"hash": {"S": f"used:{endpoint.hash}"}},
+            Key={"hash": {"S": f"{USED}{endpoint.hash}"}},
             UpdateExpression="SET last_used = :now",
             # An instance that was frozen while it asked goes on when it is next needed, maybe hours later.
             ConditionExpression="attribute_not_exists(last_used) OR last_used < :now",

@@ -3,11 +3,13 @@
 Where the real plugin is installed it is used instead, with its endpoints pointed at moto by the same variables.
 """
 
+import base64
 import json
 import os
 import platform
 import sys
 import tempfile
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +20,8 @@ import pytest
 import yaml
 
 from provider import daemons
+from receiver.token import digest
+from tests.aws.function import HANDLER
 from tests.aws.moto_server import MotoServer
 from tests.engine.stack import Stack
 from tools import function_library
@@ -80,6 +84,27 @@ def aws_clone(at: MotoServer, **fixed: Any) -> Iterator[AwsStack]:
 def zips(at: MotoServer) -> Path:
     """Where the stand-in keeps the functions' zips, by their SHA-256 in hex: moto doesn't give them back."""
     return at.folder / "zips"
+
+
+def deployed(at: MotoServer, folder: Path) -> dict[str, str]:
+    """Unpacks the zip of the function that the account has into `folder`; its environment, with the way to `at`."""
+    (function,) = at.client("lambda").list_functions()["Functions"]
+    assert function["Handler"] == HANDLER
+    with zipfile.ZipFile(zips(at) / f"{base64.b64decode(function['CodeSha256']).hex()}.zip") as zipped:
+        zipped.extractall(folder)
+    return {**function["Environment"]["Variables"], **at.environment}
+
+
+def registry(at: MotoServer) -> dict[str, dict[str, Any]]:
+    """The items of the account's registries, by their key: each attribute as it is, without DynamoDB's type."""
+    dynamodb = at.client("dynamodb")
+    items = [item for name in dynamodb.list_tables()["TableNames"] for item in dynamodb.scan(TableName=name)["Items"]]
+    return {item["hash"]["S"]: {key: next(iter(value.values())) for key, value in item.items()} for item in items}
+
+
+def token_hash(url: str) -> str:
+    """What the registry knows a secret URL by."""
+    return digest(url.rsplit("/", 1)[-1])
 
 
 needs_standin = pytest.mark.skipif(HAS_REAL_PLUGIN, reason="the real plugin keeps no zip, and dies for nobody")

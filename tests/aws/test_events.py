@@ -8,7 +8,7 @@ Proof limit: a process of ours stands for Lambda, pyiceberg for Firehose, and Du
 import base64
 import gzip
 import json
-import zipfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,8 @@ from provider.views import views as local_views
 from receiver import event as events
 from receiver.rows import DATA
 from tests.aws import iceberg
-from tests.aws.cloud import AwsStack, needs_standin, zips
-from tests.aws.function import HANDLER, RUNNER, Function, request
+from tests.aws.cloud import AwsStack, deployed, needs_standin
+from tests.aws.function import RUNNER, Function, request
 from tests.aws.moto_server import MotoServer
 from tests.customerio import sign
 from tests.engine.stack import CUSTOMERIO, event
@@ -69,14 +69,8 @@ def path(stack: AwsStack) -> str:
 def function(at: MotoServer, path: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Function]:
     """The function as it is deployed."""
     assert path
-    client = at.client("lambda")
-    (deployed,) = client.list_functions()["Functions"]
-    assert deployed["Handler"] == HANDLER
-    digest = base64.b64decode(deployed["CodeSha256"]).hex()
     folder = tmp_path_factory.mktemp("function")
-    with zipfile.ZipFile(zips(at) / f"{digest}.zip") as zipped:
-        zipped.extractall(folder)
-    environment = {**deployed["Environment"]["Variables"], **at.environment}
+    environment = deployed(at, folder)
     with Function(folder, environment) as made:
         yield made
 
@@ -236,7 +230,45 @@ def test_signed_deliveries_are_checked_with_the_key_that_the_stack_stored(
     assert function.call(request(path, event("other"), headers=good)).status == 401
 
 
-def test_an_old_url_is_refused_once_the_function_has_looked_again(function: Function, path: str) -> None:
+def up_while_the_function_is_frozen(stack: AwsStack, function: Function) -> None:
+    """An `up` that takes no time by the instance's clock, however long it takes here."""
+    before = time.time()
+    stack.up()
+    function.move_clock(before - time.time())
+
+
+def test_a_changed_key_and_a_changed_mind_are_known_to_an_instance_that_remembers_the_old(
+    stack: AwsStack, function: Function
+) -> None:
+    """Customer.io waits an hour after a 401, so a warm instance must not refuse by what it has in memory."""
+    path = urlsplit(stack.url()).path
+    credentials = f"sluice:credentials.{SCHEMA}"
+    new = "the-key-that-customerio-signs-with-next"
+
+    def signed_with(key: str, name: str) -> int:
+        headers = {"X-CIO-Timestamp": "1790000000", "X-CIO-Signature": sign(key, "1790000000", event(name))}
+        return function.call(request(path, event(name), headers=headers)).status
+
+    assert signed_with(SIGNING_KEY, "with the old key") == 200
+    for name, key in (("previous_signing_key", SIGNING_KEY), ("signing_key", new)):
+        stack.pulumi("config", "set", "--secret", "--path", f"{credentials}.{name}", stdin=key, check=True)
+    up_while_the_function_is_frozen(stack, function)
+    function.move_clock(2)  # a look-up costs something: it is made once a second at most
+    assert signed_with(new, "with the new key, to a warm instance") == 200
+    assert signed_with(SIGNING_KEY, "with the one before, which is valid for a while") == 200
+    assert signed_with("neither", "with a wrong one") == 401
+    stack.declare({**CUSTOMERIO, "tokens": {"primary": 2}})
+    up_while_the_function_is_frozen(stack, function)
+    function.move_clock(2)
+    assert signed_with("neither", "when it needn't be signed any more") == 200
+
+
+def test_an_old_url_is_refused_once_the_function_has_looked_again(stack: AwsStack, function: Function) -> None:
+    path = urlsplit(stack.url()).path
+    function.move_clock(31)
+    assert function.call(request(path, event("looked up"))).status == 200
+    stack.declare({**CUSTOMERIO, "tokens": {"primary": 3}})
+    up_while_the_function_is_frozen(stack, function)
     assert function.call(request(path, event("cached"))).status == 200, "within the 30 s that a hit lives"
     function.move_clock(31)
     assert function.call(request(path, event("late"))).status == 401

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from receiver.token import digest
-from tests.aws.cloud import REGION, AwsStack, needs_standin
+from tests.aws.cloud import REGION, AwsStack, needs_standin, registry, token_hash
 from tests.aws.moto_server import ACCOUNT, MotoServer
 from tests.engine.stack import CUSTOMERIO, Ran
 
@@ -18,16 +17,19 @@ LONGEST = "s" + "0123456789" * 4 + "01234567"  # 49 characters, the most that a 
 
 
 def hashes(at: MotoServer) -> set[str]:
-    dynamodb = at.client("dynamodb")
-    tables = dynamodb.list_tables()["TableNames"]
-    return {item["hash"]["S"] for table in tables for item in dynamodb.scan(TableName=table)["Items"]}
+    return set(registry(at))
 
 
 def kill_up_after_the_item_was_made(stack: AwsStack) -> None:
+    kill_up_after(stack, ITEM)
+
+
+def kill_up_after(stack: AwsStack, type_: str) -> None:
+    """A `make up` whose engine and plugin are killed once AWS has made one of that type, before the state says so."""
     before = dict(stack.environment)
-    stack.environment["SLUICE_TEST_AWS_DIE_AFTER"] = ITEM
+    stack.environment["SLUICE_TEST_AWS_DIE_AFTER"] = type_
     try:
-        assert stack.pulumi("up", "--yes", "--skip-preview").code != 0
+        assert stack.make("up").code != 0
     finally:
         stack.environment = before
 
@@ -44,7 +46,7 @@ def test_a_first_up_killed_between_the_item_and_the_state_is_finished_by_make_up
     made = stack.make("up")
     assert made.code == 0, made.text
     assert f"revoked {left[:12]}" in made.text
-    assert hashes(at) == {digest(stack.url().rsplit("/", 1)[-1])}
+    assert hashes(at) == {token_hash(stack.url())}
     assert stack.up("--expect-no-changes") == []
 
 
@@ -58,8 +60,35 @@ def test_a_rotation_killed_between_the_item_and_the_state_is_finished_by_make_up
     assert old in hashes(at), "the sender still posts there"
     made = stack.make("up")
     assert made.code == 0, made.text
-    assert hashes(at) == {digest(stack.url().rsplit("/", 1)[-1])} != {old}
+    assert hashes(at) == {token_hash(stack.url())} != {old}
     assert stack.up("--expect-no-changes") == []
+
+
+@needs_standin
+def test_an_up_killed_after_anything_that_has_a_name_of_its_own_is_finished_by_make_up(
+    stack: AwsStack, at: MotoServer
+) -> None:
+    key = "sluice:credentials.kappa.signing_key"
+    kappa = {**CUSTOMERIO, "name": "Kappa", "signed": True}
+    stack.declare({**CUSTOMERIO, "tokens": {"primary": 2}}, kappa)
+    stack.pulumi("config", "set", "--secret", "--path", key, stdin="kappas-signing-key", check=True)
+    for type_ in (
+        "aws:glue/catalogDatabase:CatalogDatabase",
+        "aws:ssm/parameter:Parameter",
+        "aws:cloudwatch/logStream:LogStream",
+        "aws:glue/catalogTable:CatalogTable",
+        "aws:kinesis/firehoseDeliveryStream:FirehoseDeliveryStream",
+    ):
+        kill_up_after(stack, type_)
+    made = stack.make("up")
+    assert made.code == 0, made.text
+    assert stack.up("--expect-no-changes") == []
+    assert len(hashes(at)) == 2
+    config = yaml.safe_load((stack.root / "Pulumi.dev.yaml").read_text())
+    del config["config"]["sluice:credentials"]
+    (stack.root / "Pulumi.dev.yaml").write_text(yaml.safe_dump(config))
+    stack.declare({**CUSTOMERIO, "tokens": {"primary": 2}})
+    stack.up()
 
 
 def test_make_up_shows_the_endpoint_live_and_make_url_its_secret(stack: AwsStack) -> None:
@@ -73,7 +102,7 @@ def test_make_up_shows_the_endpoint_live_and_make_url_its_secret(stack: AwsStack
 
 def test_make_status_shows_last_use_and_names_what_is_wrong(stack: AwsStack, at: MotoServer) -> None:
     (table,) = at.client("dynamodb").list_tables()["TableNames"]
-    hash = digest(stack.url().rsplit("/", 1)[-1])
+    hash = token_hash(stack.url())
     assert stack.make("status").code == 0
     used = {"hash": {"S": f"used:{hash}"}, "last_used": {"N": "1790000000"}}
     at.client("dynamodb").put_item(TableName=table, Item=used)
@@ -223,6 +252,34 @@ def test_the_passphrase_that_everybody_knows_is_refused(at: MotoServer, stack: A
     finally:
         stack.environment = before
         stack.pulumi("stack", "select", "dev", check=True)
+
+
+def test_the_prod_stack_as_shipped_is_previewed_with_the_function_that_lambda_needs(stack: AwsStack) -> None:
+    planned = stack.make("preview", STACK="prod")
+    assert planned.code == 0, planned.text
+    assert " to create" in planned.text
+    (library,) = (stack.root / ".sluice/function").glob("orjson-*-arm64")
+    assert list(library.glob("orjson/*313*aarch64*.so"))
+    stack.pulumi("stack", "select", "dev", check=True)
+
+
+def test_what_is_protected_is_neither_destroyed_nor_half_removed(stack: AwsStack, at: MotoServer) -> None:
+    protected = {"protect": True, "destroyData": False}
+    stack.declare(CUSTOMERIO, **protected)
+    stack.up()
+    before = stack.state_file(), hashes(at)
+    refused = stack.make("down")
+    assert refused.code != 0
+    assert (
+        "nothing was destroyed, as these are protected: sluice-lake, sluice-receiver, stitch_customerio-"
+        in refused.text
+    )
+    stack.declare(**protected)
+    assert stack.make("up").code != 0
+    assert hashes(at) == before[1], "the preview fails before anything is deleted"
+    assert at.client("firehose").list_delivery_streams()["DeliveryStreamNames"] != []
+    stack.declare(CUSTOMERIO)
+    stack.up()
 
 
 def test_make_down_says_what_it_drops_and_leaves_nothing(stack: AwsStack, at: MotoServer) -> None:

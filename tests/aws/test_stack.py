@@ -12,8 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from receiver.token import digest
-from tests.aws.cloud import HAS_REAL_PLUGIN, REGION, AwsStack, zips
+from tests.aws.cloud import HAS_REAL_PLUGIN, REGION, AwsStack, registry, token_hash, zips
 from tests.aws.moto_server import MotoServer
 from tests.customerio import CustomerIO
 from tests.engine.stack import CUSTOMERIO, Step
@@ -38,18 +37,6 @@ def there(stack: AwsStack) -> Iterator[CustomerIO]:
         yield made
 
 
-def live(at: MotoServer) -> dict[str, dict[str, Any]]:
-    """The registry's endpoints, by the hash of their token."""
-    dynamodb = at.client("dynamodb")
-    (table,) = dynamodb.list_tables()["TableNames"]
-    items = dynamodb.scan(TableName=table)["Items"]
-    return {item["hash"]["S"]: {key: next(iter(value.values())) for key, value in item.items()} for item in items}
-
-
-def token_hash(url: str) -> str:
-    return digest(url.rsplit("/", 1)[-1])
-
-
 def done(steps: list[Step], *names: str) -> list[tuple[str, str]]:
     """What was done to the resources of these names, in order, without a replacement's own line, which does nothing."""
     found = [(step.op, step.name.removeprefix(f"{SCHEMA}-")) for step in steps if step.op != "replace"]
@@ -65,7 +52,8 @@ def test_the_first_up_makes_one_of_everything(stack: AwsStack, at: MotoServer) -
     assert (url.scheme, url.path.split("/")[1:3]) == ("https", ["v1", SCHEMA])
     assert url.hostname is not None
     assert url.hostname.endswith(f".lambda-url.{REGION}.on.aws")
-    (endpoint,) = live(at).values()
+    (_,) = at.client("dynamodb").list_tables()["TableNames"]
+    (endpoint,) = registry(at).values()
     assert endpoint["hash"] == token_hash(stack.url())
     assert (endpoint["schema"], endpoint["slot"], endpoint["signed"]) == (SCHEMA, "primary", True)
     (parameter,) = at.client("ssm").describe_parameters()["Parameters"]
@@ -120,7 +108,7 @@ def test_another_integration_adds_its_own_and_changes_only_the_dashboard(stack: 
     steps = stack.up()
     assert {(step.op, step.name) for step in steps if not step.name.startswith("billing")} == {("update", "sluice")}
     assert {step.op for step in steps if step.name.startswith("billing")} == {"create"}
-    assert {endpoint["schema"] for endpoint in live(at).values()} == {SCHEMA, "billing"}
+    assert {endpoint["schema"] for endpoint in registry(at).values()} == {SCHEMA, "billing"}
 
 
 def test_the_preview_of_a_rotation_shows_replacements(stack: AwsStack) -> None:
@@ -146,8 +134,8 @@ def test_a_rotation_makes_the_item_moves_the_webhook_and_deletes_the_old_item(
     new = stack.url()
     assert new != old
     assert there.webhook.endpoint == new
-    assert token_hash(new) in live(at)
-    assert token_hash(old) not in live(at)
+    assert token_hash(new) in registry(at)
+    assert token_hash(old) not in registry(at)
 
 
 def test_a_second_slot_is_opened_and_becomes_the_active_one(stack: AwsStack, at: MotoServer, there: CustomerIO) -> None:
@@ -160,7 +148,7 @@ def test_a_second_slot_is_opened_and_becomes_the_active_one(stack: AwsStack, at:
         ("update", "webhook")
     }
     assert there.webhook.endpoint == stack.url(slot="secondary")
-    slots = {endpoint["slot"] for endpoint in live(at).values() if endpoint["schema"] == SCHEMA}
+    slots = {endpoint["slot"] for endpoint in registry(at).values() if endpoint["schema"] == SCHEMA}
     assert slots == {"primary", "secondary"}
 
 
@@ -168,7 +156,7 @@ def test_what_was_changed_by_hand_shows_in_refresh_and_up_repairs_it(stack: AwsS
     dynamodb, glue, s3 = at.client("dynamodb"), at.client("glue"), at.client("s3")
     (table,) = dynamodb.list_tables()["TableNames"]
     (bucket,) = [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]]
-    before = live(at)
+    before = registry(at)
     dynamodb.delete_item(TableName=table, Key={"hash": {"S": token_hash(stack.url())}})
     glue.delete_table(DatabaseName=SCHEMA, Name="email_events")
     s3.delete_bucket_policy(Bucket=bucket)
@@ -182,7 +170,7 @@ def test_what_was_changed_by_hand_shows_in_refresh_and_up_repairs_it(stack: AwsS
         ("create", "sluice-lake", "BucketPolicy"),
         ("update", "sluice-lake", "BucketVersioning"),
     }
-    assert live(at) == before
+    assert registry(at) == before
     assert stack.up("--expect-no-changes") == []
 
 
@@ -206,7 +194,7 @@ def test_a_removed_integration_stops_and_its_data_stays(stack: AwsStack, at: Mot
         ("billing-stream", "FirehoseDeliveryStream"),
     ]
     assert [step for step in deleted if step in order] == order
-    assert {endpoint["schema"] for endpoint in live(at).values()} == {SCHEMA}
+    assert {endpoint["schema"] for endpoint in registry(at).values()} == {SCHEMA}
     assert at.client("firehose").list_delivery_streams()["DeliveryStreamNames"] != []
     kept = {table["Name"] for table in at.client("glue").get_tables(DatabaseName="billing")["TableList"]}
     assert kept == {"data", "_sdc_rejected"}
@@ -238,6 +226,8 @@ def test_what_is_protected_is_not_destroyed_and_the_preview_says_so(stack: AwsSt
 def test_a_destroy_leaves_nothing_behind_where_the_stack_says_so(
     stack: AwsStack, at: MotoServer, there: CustomerIO
 ) -> None:
+    stack.declare(TWO_SLOTS, {**BILLING, "adopt": True}, destroyData=False)
+    stack.up()  # takes the protection off
     stack.declare(TWO_SLOTS, destroyData=False)
     stack.up()
     stack.declare(TWO_SLOTS)

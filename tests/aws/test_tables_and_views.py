@@ -6,6 +6,7 @@ import datetime
 import functools
 import json
 import random
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path
@@ -602,3 +603,11 @@ def test_the_queries_to_recommend_give_what_they_promise(both: Both) -> None:
     sequences = [row["_sdc_sequence"] for row in both.athena(ATHENA["The next rows after a sequence"])]
     assert sequences == [FIRST + 1_000 * (n + 1) for n in range(45)]
     assert ATHENA.keys() - EXPECTED.keys() == {"The next rows after a sequence", "What was rejected, and why"}
+
+
+def test_the_queries_of_the_docs_are_those_that_were_run() -> None:
+    page = (SAMPLES.parent / "docs/aws.md").read_text()
+    quoted = dict(re.findall(r"```sql\n-- (.*?)\n(.*?)```", page, re.DOTALL))
+    assert len(quoted) >= 5
+    for title, query in quoted.items():
+        assert ATHENA[title].split() == query.rstrip("; \n").split(), title

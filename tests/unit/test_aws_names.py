@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from components.aws import names
 from components.naming import MAX_LENGTH
+from receiver.aws import OVERSIZED
 
 # Pulumi: "project names" and "stack names" have letters, digits, hyphens, underscores and periods; 100 at most.
 WORDS = st.from_regex(r"[A-Za-z0-9_.-]{1,100}", fullmatch=True)
@@ -80,20 +81,9 @@ def test_a_parameter_has_a_name_that_ssm_takes(id: str, schema: str) -> None:
     assert made.count("/") <= 15
 
 
-@given(WORDS, WORDS)
-def test_a_dashboard_has_a_name_that_cloudwatch_takes(project: str, stack: str) -> None:
-    assert re.fullmatch("[A-Za-z0-9_-]{1,255}", names.dashboard(project, stack))
-
-
-@given(WORDS, WORDS, WORDS)
-def test_names_that_look_alike_are_two_dashboards(first: str, second: str, third: str) -> None:
-    assert names.dashboard(f"{first}-{second}", third) != names.dashboard(first, f"{second}-{third}")
-    assert names.dashboard(first, f"{second}.{third}") != names.dashboard(first, f"{second}-{third}")
-
-
 @given(SCHEMAS)
 def test_every_folder_is_a_folder_and_none_is_in_another(schema: str) -> None:
-    folders = [names.tables(schema), names.ERRORS, names.OVERSIZED, names.QUERY_RESULTS]
+    folders = [names.tables(schema), names.ERRORS, OVERSIZED, names.QUERY_RESULTS]
     assert all(re.fullmatch("([^/]+/)+", folder) for folder in [*folders, names.errors(schema)])
     assert names.errors(schema).startswith(names.ERRORS)
     for folder in folders:

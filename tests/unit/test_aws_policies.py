@@ -16,8 +16,7 @@ import botocore.session
 import pytest
 from botocore import xform_name
 
-from components.aws import names
-from receiver.aws import records
+from receiver.aws import OVERSIZED, USED, records
 from tests.unit.recording import ROOT, Engine, Made, Secret, run_on_aws
 
 STITCH: dict[str, Any] = {"name": "Stitch Customer.io", "source": "customerio", "tokens": {"primary": 1}}
@@ -78,7 +77,7 @@ def of_stream(schema: str, prefix: str = "") -> list[tuple[list[str], list[str],
         ),
         (
             ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"],
-            [f"{BUCKET}/tables/{schema}/*", f"{BUCKET}/errors/{schema}/*"],
+            [f"{BUCKET}/tables/{prefix}{schema}/*", f"{BUCKET}/errors/{schema}/*"],
             None,
         ),
         (["s3:ListBucket", "s3:GetBucketLocation", "s3:ListBucketMultipartUploads"], [BUCKET], None),
@@ -103,7 +102,7 @@ def of_optimizer(schema: str, prefix: str = "") -> list[tuple[list[str], list[st
         ),
         (
             ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"],
-            [f"{BUCKET}/tables/{schema}/*"],
+            [f"{BUCKET}/tables/{prefix}{schema}/*"],
             None,
         ),
         (["s3:ListBucket", "s3:GetBucketLocation", "s3:ListBucketMultipartUploads"], [BUCKET], None),
@@ -272,11 +271,11 @@ class TestEveryPolicy:
             if name.startswith("Role.assumeRolePolicy"):
                 (statement,) = document["Statement"]
                 assert (statement["Effect"], statement["Action"]) == ("Allow", "sts:AssumeRole")
-                for_account = {"StringEquals": {"aws:SourceAccount": ACCOUNT}}
+                for_account = {"StringEquals": {"sts:ExternalId": ACCOUNT}}
                 service, condition = {
                     "receiver": ("lambda", None),
                     "stream": ("firehose", for_account),
-                    "tables": ("glue", for_account),
+                    "tables": ("glue", None),
                 }[name.rsplit("-", 1)[1]]
                 assert statement["Principal"] == {"Service": f"{service}.amazonaws.com"}
                 assert statement.get("Condition") == condition
@@ -314,7 +313,7 @@ class TestEachJob:
             expected[f"{schema}-tables"] = of_optimizer(schema)
         assert by_role(run("several, of every kind")) == expected
 
-    def test_a_prefix_is_in_the_databases_name_alone(self) -> None:
+    def test_a_prefix_is_in_the_databases_name_and_its_folder(self) -> None:
         engine = run("with prefix, Redshift and mail")
         assert rights(of_role(engine, "stitch_customerio-stream")) == of_stream("stitch_customerio", "p" * 32)
         assert rights(of_role(engine, "stitch_customerio-tables")) == of_optimizer("stitch_customerio", "p" * 32)
@@ -437,7 +436,7 @@ class TestWhatTheFunctionCalls:
 
     def test_bodies_beside_their_rows_go_where_it_may_write(self) -> None:
         key = records.body_key("stitch_customerio", records.Moment(1_700_000_000_000_000, 0, 1))
-        assert key.startswith(names.OVERSIZED)
+        assert key.startswith(OVERSIZED)
         document = of_role(run("one integration"), "sluice-receiver")
         assert allows(document, "s3:PutObject", f"{BUCKET}/{key}")
         for elsewhere in ("tables/stitch_customerio/data/x", "errors/stitch_customerio/x", "x"):
@@ -450,7 +449,7 @@ class TestWhatTheFunctionCalls:
         keys = re.findall(
             r'"update_item".*?Key=\{"hash": \{"S": f"(.*?)"', (ROOT / "receiver/aws/registry.py").read_text(), re.S
         )
-        assert [fnmatchcase(key, pattern) for key in keys] == [True]
+        assert [fnmatchcase(key.replace("{USED}", USED), pattern) for key in keys] == [True]
         assert not fnmatchcase("0123456789abcdef" * 4, pattern)
 
 

@@ -4,7 +4,6 @@ Proof limit: no engine and no provider run here. That a replacement is one, that
 that a secret stays one in the state, is shown by the engine tests.
 """
 
-from dataclasses import replace
 from typing import Any
 
 import pulumi
@@ -12,7 +11,7 @@ import pytest
 
 from components.customerio.events import EVENTS
 from receiver.token import digest, fingerprint, printed
-from tests.unit.recording import DSN, RECEIVER_URL, UNKNOWN, Engine, Made, Secret, run_program
+from tests.unit.recording import DSN, RECEIVER_URL, UNKNOWN, Engine, Made, Secret, run_program, without_secrets
 
 STITCH: dict[str, Any] = {"name": "Stitch Customer.io", "source": "customerio", "tokens": {"primary": 1}}
 BILLING: dict[str, Any] = {"name": "Billing", "source": "customerio", "tokens": {"primary": 1}}
@@ -142,19 +141,6 @@ class TestSecrecy:
     def everything_told(self, engine: Engine) -> str:
         return repr([*engine.made, engine.outputs])
 
-    def without_secrets(self, value: Any) -> Any:
-        match value:
-            case Secret():
-                return "hidden"
-            case dict():
-                return {key: self.without_secrets(item) for key, item in value.items()}
-            case list():
-                return [self.without_secrets(item) for item in value]
-            case Made():
-                return replace(value, inputs=self.without_secrets(value.inputs))
-            case _:
-                return value
-
     def test_no_token_key_or_dsn_goes_out_unmarked(self) -> None:
         dsn = "postgresql://me:hunter2@db.example/w"
         engine = run(
@@ -166,7 +152,7 @@ class TestSecrecy:
         secrets = (token("stitch_customerio-token-primary", 1), "new-key", "old-key", "hunter2")
         for secret in secrets:
             assert secret in self.everything_told(engine), "control: the search would find it"
-        unmarked = repr([self.without_secrets([*engine.made]), self.without_secrets(engine.outputs)])
+        unmarked = repr([without_secrets([*engine.made]), without_secrets(engine.outputs)])
         for secret in secrets:
             assert secret not in unmarked
 

@@ -117,12 +117,12 @@ class Function(Resource):
     def update(self, aws: Aws, identity: str, old: Properties, new: Properties) -> None:
         client, request, before = aws.client("lambda"), self.request(new), self.request(old)
         changed = {path.split(".")[0] for path, _ in differences(self.compared(old), self.compared(new))}
+        told = {key: part for key, part in request.items() if key not in NOT_CONFIGURATION}
+        told |= {key: UNSET[key] for key in before if key in UNSET and key not in told}
+        client.update_function_configuration(FunctionName=identity, **told)  # first, as the real one does
         if changed & {"codeZip", "s3Bucket", "s3Key", "sourceCodeHash", "architectures"}:
             more = {"Architectures": request["Architectures"]} if "Architectures" in request else {}
             client.update_function_code(FunctionName=identity, **self._code(new), **more)
-        told = {key: part for key, part in request.items() if key not in NOT_CONFIGURATION}
-        told |= {key: UNSET[key] for key in before if key in UNSET and key not in told}
-        client.update_function_configuration(FunctionName=identity, **told)
         self._reserve(aws, old, new)
 
     def delete(self, aws: Aws, identity: str, state: Properties) -> None:
