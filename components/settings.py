@@ -6,6 +6,7 @@ right. Shapes, types and the rules of one field are in the models. What takes tw
 mistakes one by one. No secret's value is in any message or `repr`.
 """
 
+import contextlib
 import difflib
 import ipaddress
 import json
@@ -41,7 +42,16 @@ EVENTS_BY_SOURCE: Mapping[str, tuple[str, ...]] = {"customerio": CUSTOMERIO_EVEN
 
 # What has a meaning on one platform alone. Pulumi.yaml gives every stack every default: another value is what counts.
 ONLY_ON: Mapping[str, tuple[str, ...]] = {
-    "local": ("port", "adminPort", "postgresPort", "warehouseDsn", "spoolMaxBytes", "keepFreeBytes", "drain"),
+    "local": (
+        "port",
+        "adminHost",
+        "adminPort",
+        "postgresPort",
+        "warehouseDsn",
+        "spoolMaxBytes",
+        "keepFreeBytes",
+        "drain",
+    ),
     "aws": (
         "schemaPrefix",
         "protect",
@@ -245,6 +255,7 @@ class Settings(_Model):
     integrations: list[IntegrationSettings] = []
     credentials: dict[str, Credentials] = {}
     port: int = Field(8787, ge=1, le=65535)
+    admin_host: str = "127.0.0.1"
     admin_port: int = Field(8788, ge=0, le=65535)
     postgres_port: int = Field(0, ge=0, le=65535)
     public_url: str | None = None
@@ -287,6 +298,17 @@ class Settings(_Model):
         if days not in LOG_RETENTION_DAYS:
             raise ValueError(f"must be one of {', '.join(map(str, LOG_RETENTION_DAYS))}: CloudWatch takes no others")
         return days
+
+    @field_validator("admin_host")
+    @classmethod
+    def _is_a_host(cls, host: str) -> str:
+        with contextlib.suppress(ValueError):
+            return str(ipaddress.ip_address(host))
+        # A name's last part has a letter: 127.1 and 0177.0.0.1 are addresses to some programs and none to others.
+        label = "[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?"
+        if not re.fullmatch(rf"({label}\.)*(?=[^.]*[a-z]){label}", host.lower()) or len(host) > 253:
+            raise ValueError("must be an address or a name of this machine, such as 0.0.0.0 or box.example.com")
+        return host.lower()
 
     @field_validator("public_url", "customerio_api")
     @classmethod
@@ -359,6 +381,7 @@ class _Config:
 
     # What the engine hands over as plain text; everything else is text that stands for JSON.
     _TEXT = frozenset({"platform", "publicUrl", "customerioApi", "warehouseDsn", "schemaPrefix", "alarmEmail"}) | {
+        "adminHost",
         "functionRuntime",
         "functionArchitecture",
     }

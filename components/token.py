@@ -32,6 +32,7 @@ class Token:
             opts=pulumi.ResourceOptions(parent=parent),
         )
         secret: Output[str] = Output.secret(password.result)
+        self.version = version
         self.printed = secret.apply(printed)
         # In a rotation's preview the new secret isn't there yet, and these two are then unknown, not secret.
         self.hash = Output.unsecret(self.printed.apply(digest))

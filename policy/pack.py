@@ -6,7 +6,8 @@ Before a stack's first `up` some properties aren't known in the preview (a bucke
 policies then say that they don't apply yet, and the `up` itself asks them again.
 """
 
-from collections.abc import Callable, Iterator
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -26,17 +27,10 @@ from policy.rules import Declared
 
 MUST = EnforcementLevel.MANDATORY
 SHOULD = EnforcementLevel.ADVISORY
+BUCKET_POLICY = "aws:s3/bucketPolicy:BucketPolicy"
 DEV = "dev"  # made to be played with, and dropped
 
-DOCUMENTS = {
-    "aws:iam/policy:Policy": "policy",
-    "aws:iam/rolePolicy:RolePolicy": "policy",
-    "aws:iam/userPolicy:UserPolicy": "policy",
-    "aws:iam/groupPolicy:GroupPolicy": "policy",
-    "aws:iam/role:Role": "assumeRolePolicy",
-}
-"""The IAM document of each type that has one."""
-
+NOT_YET = "what it is about is known once the update has made what it refers to"
 MAX_AGE = "maxTokenAgeDays"
 KEYS = {f"policy:{MAX_AGE}"}
 """What a stack's file may say to this pack."""
@@ -54,13 +48,13 @@ def _each(faults: Callable[[ResourceValidationArgs], Iterator[str]]) -> Callable
             for fault in faults(args):
                 report(fault, None)
         except UnknownValueError:
-            args.not_applicable("what it is about is known once the update has made what it refers to")
+            args.not_applicable(NOT_YET)
 
     return validate
 
 
 def _bucket_policies(args: ResourceValidationArgs) -> Iterator[str]:
-    if args.resource_type == "aws:s3/bucketPolicy:BucketPolicy":
+    if args.resource_type == BUCKET_POLICY:
         yield from rules.tls_faults(args.props["policy"])
 
 
@@ -72,10 +66,14 @@ def _logs(args: ResourceValidationArgs) -> Iterator[str]:
 
 
 def _access(args: ResourceValidationArgs) -> Iterator[str]:
-    if args.resource_type in DOCUMENTS:
-        yield from rules.access_faults(args.props[DOCUMENTS[args.resource_type]])
-    for inline in args.props.get("inlinePolicies") or () if args.resource_type == "aws:iam/role:Role" else ():
-        yield from rules.access_faults(inline["policy"])
+    if args.resource_type in rules.DOCUMENTS:
+        yield from rules.access_faults(args.props[rules.DOCUMENTS[args.resource_type]])
+    if args.resource_type == rules.ROLE:
+        for inline in args.props.get("inlinePolicies") or ():
+            yield from rules.access_faults(inline["policy"])
+    if args.resource_type in rules.ATTACHED:
+        arns = args.props.get(rules.ATTACHED[args.resource_type]) or ()
+        yield from rules.attachment_faults([arns] if isinstance(arns, str) else arns)
 
 
 def _protection(args: ResourceValidationArgs) -> Iterator[str]:
@@ -91,10 +89,15 @@ def _protection(args: ResourceValidationArgs) -> Iterator[str]:
 
 def _buckets(args: StackValidationArgs, report: ReportViolation) -> None:
     resources = [_declared(resource) for resource in args.resources if resource.resource_type.startswith("aws:s3/")]
-    for bucket in resources:
-        if bucket.type == rules.BUCKET:
+    waits = False
+    for bucket in (each for each in resources if each.type in rules.BUCKETS):
+        try:
             for fault in rules.bucket_faults(bucket, resources):
                 report(fault, bucket.urn)
+        except UnknownValueError:
+            waits = True
+    if waits:
+        args.not_applicable(NOT_YET)
 
 
 def _declared(resource: Any) -> Declared:
@@ -113,12 +116,23 @@ def _drops(args: StackValidationArgs, report: ReportViolation) -> None:
     except recorded.NoState as error:
         report(str(error), None)
         return
-    for gone in rules.dropped(state, {resource.urn for resource in args.resources}):
+    declared = {resource.urn: _known(resource.props) for resource in args.resources}
+    for gone in rules.dropped(state, declared):
+        how = "is declared under another name" if gone.urn in declared else "isn't declared any more"
         report(
-            f"{gone.name} isn't declared any more and would be dropped with its data: the last up was told so, though"
-            " the stack's file says otherwise now (sluice:destroyData). Declare it again, run up, and then remove it",
+            f"{gone.name} {how} and would be dropped with its data: the last up was told so, though the stack's file"
+            " says otherwise now (sluice:destroyData). Declare it as it was, run up, and then remove or rename it",
             None,
         )
+
+
+def _known(properties: Mapping[str, Any]) -> dict[str, Any]:
+    """Less those that aren't known yet."""
+    known = {}
+    for key in properties:
+        with contextlib.suppress(UnknownValueError):
+            known[key] = properties[key]
+    return known
 
 
 def _data_settings(args: StackValidationArgs, report: ReportViolation) -> None:

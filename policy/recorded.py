@@ -49,18 +49,27 @@ def state(stack: str) -> tuple[Recorded, ...]:
 
     Without the secrets: an export has them encrypted. Without those that only wait to be deleted.
     """
-    asked = subprocess.run(
-        ["pulumi", "stack", "export", "--stack", stack, "--non-interactive"],
-        cwd=ROOT,
-        env={**os.environ, "PULUMI_SKIP_UPDATE_CHECK": "true"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=EXPORT_TIMEOUT_S,
-    )
+    try:
+        asked = subprocess.run(
+            ["pulumi", "stack", "export", "--stack", qualified(stack, os.environ), "--non-interactive"],
+            cwd=ROOT,
+            env={**os.environ, "PULUMI_SKIP_UPDATE_CHECK": "true"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=EXPORT_TIMEOUT_S,
+        )
+    except subprocess.TimeoutExpired:
+        raise NoState(f"pulumi stack export took longer than {EXPORT_TIMEOUT_S} s: try again") from None
     if asked.returncode != 0:
         raise NoState(f"pulumi stack export failed: {asked.stderr.strip()}")
     return recorded(json.loads(asked.stdout))
+
+
+def qualified(stack: str, variables: Mapping[str, str]) -> str:
+    """The stack by its whole name, as the engine tells it to a pack: a person's default may be another organisation."""
+    parts = [variables.get(f"PULUMI_{part}") for part in ("ORGANIZATION", "PROJECT")]
+    return "/".join([*map(str, parts), stack]) if all(parts) else stack
 
 
 def recorded(export: Mapping[str, Any]) -> tuple[Recorded, ...]:
@@ -70,6 +79,7 @@ def recorded(export: Mapping[str, Any]) -> tuple[Recorded, ...]:
             urn=resource["urn"],
             type=resource["type"],
             inputs=resource.get("inputs") or {},
+            outputs=resource.get("outputs") or {},
             made=datetime.fromisoformat(resource["created"]) if resource.get("created") else None,
             is_kept=bool(resource.get("retainOnDelete")),
         )

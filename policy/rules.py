@@ -5,6 +5,7 @@ values are secret, and what it says ends up in logs and comments.
 """
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -12,7 +13,7 @@ from typing import Any
 
 DATABASE = "aws:glue/catalogDatabase:CatalogDatabase"
 TABLE = "aws:glue/catalogTable:CatalogTable"
-BUCKET = "aws:s3/bucket:Bucket"
+BUCKETS = ("aws:s3/bucket:Bucket", "aws:s3/bucketV2:BucketV2")  # the second: the same under its older name
 SCHEMA = "sluice:index:PostgresSchema"
 PASSWORD = "random:index/randomPassword:RandomPassword"  # noqa: S105 (a type's name)
 
@@ -40,6 +41,7 @@ class Recorded:
     urn: str
     type: str
     inputs: Properties
+    outputs: Properties = field(default_factory=dict, repr=False)
     made: datetime | None = None
     is_kept: bool = False
     """Whether the engine lets go of it without deleting it (`retain_on_delete`)."""
@@ -57,7 +59,7 @@ def holds_data(type_: str, properties: Properties) -> bool:
     """Whether rows are lost with it. A view, the other kind of table in the Glue catalog, holds none."""
     if type_ == TABLE:
         return bool(properties.get("openTableFormatInput"))
-    return type_ in (DATABASE, BUCKET, SCHEMA)
+    return type_ in (DATABASE, SCHEMA, *BUCKETS)
 
 
 # Buckets: each is a resource, and everything about it another one that names it.
@@ -68,7 +70,7 @@ PRIVATE = ("blockPublicAcls", "blockPublicPolicy", "ignorePublicAcls", "restrict
 def bucket_faults(bucket: Declared, resources: Iterable[Declared]) -> Iterator[str]:
     """What a bucket lacks of: private, encrypted, versioned, and a policy at all (`tls_faults` reads that one)."""
     of_bucket = [each for each in resources if bucket.urn in each.of.get("bucket", ())]
-    about = {each.type.rsplit(":", 1)[-1]: each.properties for each in of_bucket}
+    about = {each.type.rsplit(":", 1)[-1].removesuffix("V2"): each.properties for each in of_bucket}
     access = about.get("BucketPublicAccessBlock", {})
     if missing := [setting for setting in PRIVATE if access.get(setting) is not True]:
         yield f"it isn't private: its BucketPublicAccessBlock doesn't set {', '.join(missing)}"
@@ -85,20 +87,20 @@ def _encrypts(rule: Properties) -> bool:
     return bool((rule.get("applyServerSideEncryptionByDefault") or {}).get("sseAlgorithm"))
 
 
-def tls_faults(document: str) -> Iterator[str]:
+def tls_faults(document: object) -> Iterator[str]:
     """What a bucket's policy lacks to turn every request away that comes over plain HTTP."""
     covered: set[bool] = set()
-    for statement in _statements(document):
+    for statement in statements(document) or ():
         condition = statement.get("Condition") or {}
         if (
             statement.get("Effect") == "Deny"
             and statement.get("Principal") in ("*", {"AWS": "*"})
-            and {"s3:*", "*"} & set(_listed(statement.get("Action")))
-            and [str(value).lower() for value in _listed((condition.get("Bool") or {}).get("aws:SecureTransport"))]
+            and {"s3:*", "*"} & set(listed(statement.get("Action")))
+            and [str(value).lower() for value in listed((condition.get("Bool") or {}).get("aws:SecureTransport"))]
             == ["false"]
             and len(condition) == 1
         ):
-            covered |= {resource.endswith("/*") for resource in _listed(statement.get("Resource"))}
+            covered |= {resource.endswith("/*") for resource in listed(statement.get("Resource"))}
     if covered != {True, False}:
         yield "it doesn't deny everybody every request without TLS (aws:SecureTransport), to bucket and objects alike"
 
@@ -118,24 +120,54 @@ def function_faults(properties: Properties) -> Iterator[str]:
 
 # Access
 
+ROLE = "aws:iam/role:Role"
+DOCUMENTS = {
+    "aws:iam/policy:Policy": "policy",
+    "aws:iam/rolePolicy:RolePolicy": "policy",
+    "aws:iam/userPolicy:UserPolicy": "policy",
+    "aws:iam/groupPolicy:GroupPolicy": "policy",
+    ROLE: "assumeRolePolicy",
+}
+"""The IAM document of each type that has one."""
+
+ATTACHED = {
+    "aws:iam/rolePolicyAttachment:RolePolicyAttachment": "policyArn",
+    "aws:iam/userPolicyAttachment:UserPolicyAttachment": "policyArn",
+    "aws:iam/groupPolicyAttachment:GroupPolicyAttachment": "policyArn",
+    "aws:iam/policyAttachment:PolicyAttachment": "policyArn",
+    "aws:iam/rolePolicyAttachmentsExclusive:RolePolicyAttachmentsExclusive": "policyArns",
+    ROLE: "managedPolicyArns",
+}
+"""The policies by ARN of each type that has any: one, or a list."""
+
 UNTYPED = {"s3", "sns", "sqs"}
 """Services whose ARNs end in a name, without a type before it."""
 
 
-def access_faults(document: str) -> Iterator[str]:
+def access_faults(document: object) -> Iterator[str]:
     """What an IAM document allows beyond named actions on named resources; statements are counted from 1."""
-    for number, statement in enumerate(_statements(document), start=1):
+    found = statements(document)
+    if found is None:
+        yield "its document can't be read: write it as JSON, or as an object, with its statements"
+    for number, statement in enumerate(found or (), start=1):
         if statement.get("Effect") != "Allow":
             continue
-        if any("*" in action or "?" in action for action in _listed(statement.get("Action"))):
+        if any("*" in action or "?" in action for action in map(str, listed(statement.get("Action")))):
             yield f"statement {number} allows a wildcard action: name each one"
-        if any(map(_is_anything, _listed(statement.get("Resource")))):
+        if any(map(_is_anything, map(str, listed(statement.get("Resource"))))):
             yield f"statement {number} allows a wildcard resource: name it, at least up to a prefix of its name"
         if excepted := [key for key in ("NotAction", "NotResource", "NotPrincipal") if key in statement]:
             yield f"statement {number} allows all but some ({', '.join(excepted)}): name what it allows"
         principal = statement.get("Principal")
-        if "*" in _listed(principal) or (isinstance(principal, dict) and "*" in _listed(principal.get("AWS"))):
+        who = principal.values() if isinstance(principal, dict) else [principal]
+        if any("*" in listed(each) for each in who):
             yield f"statement {number} allows it to everybody: name who may"
+
+
+def attachment_faults(arns: Iterable[str]) -> Iterator[str]:
+    """What is attached without being written down here: `arns` of policies."""
+    if any(re.match(r"arn:[^:]*:iam::aws:policy/", str(arn)) for arn in arns):
+        yield "it attaches a policy that AWS keeps, and such ones allow wildcards: write down what it needs instead"
 
 
 def _is_anything(resource: str) -> bool:
@@ -151,16 +183,29 @@ def _is_anything(resource: str) -> bool:
     return not fixed.strip("/:-_.")
 
 
-def _statements(document: str) -> list[Properties]:
-    """The statements of an IAM document; one may stand without a list around it."""
+def statements(document: object) -> list[Properties] | None:
+    """The statements of an IAM document, as JSON or as an object; None for what is none.
+
+    One may stand without a list around it.
+    """
     try:
-        found = json.loads(document).get("Statement")
-    except (ValueError, AttributeError):
-        return []
-    return [statement for statement in _listed(found) if isinstance(statement, dict)]
+        found = _plain(document) if isinstance(document, Mapping) else json.loads(str(document))
+        each = listed(found["Statement"])
+    except (ValueError, TypeError, KeyError):
+        return None
+    return each if all(isinstance(statement, dict) for statement in each) else None
 
 
-def _listed(value: Any) -> list[Any]:
+def _plain(value: Any) -> Any:
+    """What the engine hands over as its own kinds of lists and objects; what isn't known yet raises as it is read."""
+    if isinstance(value, Mapping):
+        return {key: _plain(value[key]) for key in value}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_plain(each) for each in value]
+    return value
+
+
+def listed(value: Any) -> list[Any]:
     if value is None:
         return []
     return value if isinstance(value, list) else [value]
@@ -169,8 +214,12 @@ def _listed(value: Any) -> list[Any]:
 # Data
 
 
-def dropped(recorded: Iterable[Recorded], declared: set[str]) -> list[Recorded]:
-    """What holds data and goes, with it, as it isn't declared any more.
+IDENTITY = {DATABASE: ("name",), TABLE: ("databaseName", "name"), **dict.fromkeys(BUCKETS, ("bucket",))}
+"""The properties by which a provider replaces a thing that holds data: under another name it is another, empty one."""
+
+
+def dropped(recorded: Iterable[Recorded], declared: Mapping[str, Properties]) -> list[Recorded]:
+    """What holds data and goes, with it, as it isn't declared any more, or only under another name.
 
     The provider deletes by what the state says, which is what the *last* up was told: a stack that sets destroyData to
     false and removes an integration in the same change would drop its schema all the same.
@@ -178,13 +227,21 @@ def dropped(recorded: Iterable[Recorded], declared: set[str]) -> list[Recorded]:
     return [
         resource
         for resource in recorded
-        if resource.urn not in declared and holds_data(resource.type, resource.inputs) and _is_lost(resource)
+        if holds_data(resource.type, resource.inputs) and is_lost(resource)
+        if resource.urn not in declared or _is_another(resource, declared[resource.urn])
     ]
 
 
-def _is_lost(resource: Recorded) -> bool:
+def _is_another(resource: Recorded, declared: Properties) -> bool:
+    names = [name for name in IDENTITY.get(resource.type, ()) if name in resource.inputs and name in declared]
+    return any(declared[name] != resource.inputs[name] for name in names)
+
+
+def is_lost(resource: Recorded) -> bool:
+    """Whether the rows go with it when it is deleted."""
     if resource.type == SCHEMA:
-        return bool(resource.inputs.get("destroyData")) and not resource.inputs.get("adopt")
+        is_adopted = resource.inputs.get("adopt") or resource.outputs.get("adopted")
+        return bool(resource.inputs.get("destroyData")) and not is_adopted
     return not resource.is_kept
 
 

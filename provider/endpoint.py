@@ -22,8 +22,8 @@ LATELY_S = 7 * 24 * 3600  # Customer.io retries for so long
 
 
 class Endpoint(Resource):
-    """Inputs: schema, slot, hash, source, signed, signingKeys (secret), and for warnings alone: active (the sender is
-    given this slot's URL), connected (by Sluice, not by a person). Outputs: the same, and state: "live".
+    """Inputs: schema, slot, version, hash, source, signed, signingKeys (secret), and for warnings alone: active (the
+    sender is given this slot's URL), connected (by Sluice, not by a person). Outputs: the same, and state: "live".
     """
 
     token = "sluice:index:Endpoint"  # noqa: S105
@@ -48,6 +48,7 @@ class Endpoint(Resource):
             source=inputs["source"],
             signed=inputs.get("signed", False),
             signing_keys=tuple(inputs.get("signingKeys") or ()),
+            version=int(inputs["version"]),
         )
         await asyncio.to_thread(_put, context, entry)
         await _wait_until(context, entry.hash, live=True)
@@ -65,6 +66,7 @@ class Endpoint(Resource):
             **state,
             "schema": entry.schema,
             "slot": entry.slot,
+            "version": entry.version,
             "source": entry.source,
             "signed": entry.signed,
             "signingKeys": list(entry.signing_keys),

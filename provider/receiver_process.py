@@ -18,6 +18,7 @@ from provider import processes
 from provider.resource import Context, Properties, Resource, ResourceError
 from provider.warehouse import connect
 from receiver import code, control
+from receiver.admin_address import AdminAddress
 from receiver.registry import Registry
 
 ROOT = Path(__file__).resolve().parent.parent  # where `receiver` is imported from
@@ -104,8 +105,8 @@ def stop(home: Path) -> bool:
 class Receiver(Resource):
     """The process that answers the deliveries.
 
-    Inputs: host, port, adminPort, publicUrl, warehouseDsn (secret), spoolMaxBytes, keepFreeBytes, and code (a digest,
-    by check).
+    Inputs: host, port, adminHost, adminPort, publicUrl, warehouseDsn (secret), spoolMaxBytes, keepFreeBytes, and code
+    (a digest, by check).
     Outputs: url, the base of every endpoint's URL; running.
     """
 
@@ -116,6 +117,14 @@ class Receiver(Resource):
     async def check(self, context: Context, inputs: Properties) -> Properties:
         return {**inputs, "code": code.digest()}
 
+    async def remark(self, context: Context, state: Properties, inputs: Properties) -> None:
+        if _is_open(inputs) and not _is_open(state):
+            message = (
+                f"the status page at {inputs['adminHost']} has no password: it tells others than this machine which"
+                " integrations there are, how many events they had and what was wrong with some"
+            )
+            await context.say(message, True)
+
     async def drift(self, context: Context, state: Properties) -> set[str]:
         running = await asyncio.to_thread(answers, context.home)
         alive = running is not None and running["port"] == state.get("port")
@@ -124,6 +133,7 @@ class Receiver(Resource):
         return lost if alive else {*lost, "running"}
 
     async def create(self, context: Context, inputs: Properties) -> tuple[str, Properties]:
+        await self.remark(context, {}, inputs)
         return "receiver", await self.update(context, {}, inputs)
 
     async def update(self, context: Context, state: Properties, inputs: Properties) -> Properties:
@@ -146,12 +156,19 @@ class Receiver(Resource):
 
 
 _SETTINGS: dict[str, tuple[str, Callable[[str], Any]]] = {
+    "adminHost": ("admin_host", str),
     "adminPort": ("admin_port", int),
     "warehouseDsn": ("warehouse_dsn", str),
     "spoolMaxBytes": ("spool_max_bytes", int),
     "keepFreeBytes": ("keep_free_bytes", int),
 }
 """What the registry holds of the inputs: its name there, and how it is read back."""
+
+
+def _is_open(properties: Properties) -> bool:
+    """Whether others than this machine may reach the status page."""
+    host, port = properties.get("adminHost"), properties.get("adminPort")
+    return bool(host and port) and AdminAddress(str(host), 1).is_open
 
 
 def _configure(home: Path, inputs: Properties) -> None:

@@ -16,7 +16,7 @@ import uvloop
 from receiver.answers import place
 from receiver.app import BODY_SECONDS
 from receiver.logs import facts, log_to
-from receiver.server import HEAD_SECONDS, Options, Receiver, StartFailed, raise_descriptor_limit
+from receiver.server import ANSWER_SECONDS, HEAD_SECONDS, Options, Receiver, StartFailed, raise_descriptor_limit
 
 START_FAILED = 3
 
@@ -50,8 +50,10 @@ def _options() -> Options:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--head-seconds", type=float, default=HEAD_SECONDS, help="a request's head must come within")
     parser.add_argument("--body-seconds", type=float, default=BODY_SECONDS, help="and its body within")
+    parser.add_argument("--answer-seconds", type=float, default=ANSWER_SECONDS, help="and its answer be taken within")
     given = parser.parse_args()
-    return Options(given.home.absolute(), given.port, given.host, given.head_seconds, given.body_seconds)
+    seconds = given.head_seconds, given.body_seconds, given.answer_seconds
+    return Options(given.home.absolute(), given.port, given.host, *seconds)
 
 
 def _report_to_log(loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:

@@ -1,38 +1,37 @@
-"""The status page, the metrics and two probes, on a port of their own that nobody but this machine can reach.
+"""The status page, the metrics and two probes, on an address of their own: this machine's alone, unless told otherwise.
 
 There is no password, so nothing secret is shown: fingerprints, never tokens; counts, never bodies. A web page open in a
-browser on this machine can reach the port too, so it answers to its own names only (DNS rebinding gives it others),
+browser that can reach the address can ask it too, so it answers to its own names only (DNS rebinding gives it others),
 nothing it says can be read or framed by another page, and nothing can be changed here.
 
 It runs in threads of its own beside the event loop. Whatever happens to it, deliveries are taken: a port that is taken
-is said and tried again, and to a receiver that takes over it is given up at once.
+is said and tried again, to a receiver that takes over it is given up at once, and however many ask, a page is made once
+a second.
 """
 
 import contextlib
 import errno
 import logging
-import select
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from typing import Any, NamedTuple
 
 from receiver import admin_metrics, admin_page, listener
-from receiver.admin_view import STALE_SECONDS, Watch
+from receiver.admin_address import LOOPBACK, AdminAddress
+from receiver.admin_view import FRESH_SECONDS, STALE_SECONDS, View, Watch
 from receiver.answers import place
 from receiver.app import App
-from receiver.logs import facts
+from receiver.logs import Sparingly, facts
 
-HOST = "127.0.0.1"
-NAMES = ("localhost", "127.0.0.1", "[::1]")
 TURN_SECONDS = 0.1  # how soon a port is given up
 GRACE_SECONDS = 3.0  # a port may be the old receiver's for a moment
 RETRY_SECONDS = 5.0
 CONNECTIONS = 16
-READ_SECONDS = 5.0
+REQUEST_SECONDS = 5.0  # for all of a request, however its bytes trickle in
 LOOP_SECONDS = 10.0  # an event loop that doesn't run for so long is as good as dead
 _THROWN_AWAY = 65536  # bytes of a body that nobody wants, so that its sender comes to read the answer
 
@@ -64,17 +63,20 @@ def _text(status: int, text: str, *headers: tuple[str, str]) -> Said:
 class Admin:
     """The server. `start` and `close` return at once."""
 
-    def __init__(self, watch: Watch, app: App, port: Callable[[], int], stack: str) -> None:
-        """`port` says, whenever asked, where to listen: 0 for nowhere."""
+    def __init__(self, watch: Watch, app: App, where: Callable[[], AdminAddress], stack: str) -> None:
+        """`where` says, whenever asked, where to listen."""
         self.trouble: str | None = None  # why nobody listens there
         self._watch = watch
         self._app = app
-        self._port = port
+        self._where = where
         self._stack = stack
         self._listener: socket.socket | None = None
-        self._bound = 0
+        self._bound = AdminAddress(LOOPBACK, 0)
         self._next_try = 0.0
+        self._page = _Kept(lambda view: admin_page.render(view).encode())
+        self._metrics = _Kept(admin_metrics.render)
         self._patient_until = 0.0
+        self._sparingly = Sparingly()
         self._room = threading.BoundedSemaphore(CONNECTIONS)
         self._ends = threading.Event()
 
@@ -85,6 +87,11 @@ class Admin:
     def close(self) -> None:
         """Gives the port up, within TURN_SECONDS."""
         self._ends.set()
+
+    def told(self) -> dict[str, Any]:
+        """Where it is to be, whether others than this machine may reach it there, and what keeps it from listening."""
+        where = self._where()
+        return {"port": where.port, "url": where.url, "open": where.is_open, "trouble": self.trouble}
 
     # The thread that listens
 
@@ -98,40 +105,43 @@ class Admin:
         self._give_up()
 
     def _turn(self) -> None:
-        wanted = self._port()
+        wanted = self._where()
         if wanted != self._bound:
             self._give_up()
             self.trouble, self._bound, self._next_try = None, wanted, 0.0
-        if self._listener is None and wanted and time.monotonic() >= self._next_try:
+        if self._listener is None and wanted.port and time.monotonic() >= self._next_try:
             self._listen(wanted)
         if self._listener is None:
             self._ends.wait(TURN_SECONDS)
-        elif select.select([self._listener], [], [], TURN_SECONDS)[0]:
+        else:
             self._accept(self._listener)
 
-    def _listen(self, port: int) -> None:
+    def _listen(self, where: AdminAddress) -> None:
         try:
-            self._listener = listener.bound(HOST, port)
+            self._listener = listener.bound(*where)
+            self._listener.settimeout(TURN_SECONDS)
         except OSError as error:
             if time.monotonic() < self._patient_until:
                 return
             self._next_try = time.monotonic() + RETRY_SECONDS
             if self.trouble is None:
-                self.trouble = self._why(error, port)
+                self.trouble = self._why(error, where)
                 _log.warning("there is no status page", extra=facts(reason=self.trouble))
             return
         self.trouble = None
-        _log.info("the status page is there", extra=facts(port=port))
+        _log.info("the status page is there", extra=facts(**where._asdict()))
+        if where.is_open:
+            _log.warning("the status page has no password, and others than this machine may reach it")
 
-    def _why(self, error: OSError, port: int) -> str:
+    def _why(self, error: OSError, where: AdminAddress) -> str:
         if error.errno == errno.EADDRINUSE:
             try:
-                listener.listen(HOST, port, self._stack, "adminPort").close()
+                listener.listen(*where, self._stack, "adminPort").close()
             except listener.PortTaken as taken:
                 return str(taken)
             except OSError as other:
                 error = other
-        return f"can't listen on port {port}: {error.strerror or error}"
+        return f"can't listen on {where.host}, port {where.port}: {error.strerror or error}"
 
     def _give_up(self) -> None:
         if self._listener:
@@ -141,22 +151,29 @@ class Admin:
     def _accept(self, listening: socket.socket) -> None:
         try:
             connection, _ = listening.accept()
-        except OSError:  # it has gone already
+        except TimeoutError:
             return
-        connection.setblocking(True)
+        except OSError:  # it has gone already, or no descriptor is left: there will be
+            self._ends.wait(TURN_SECONDS)
+            return
         if not self._room.acquire(blocking=False):
             connection.close()
             return
-        threading.Thread(target=self._serve, args=(connection,), name="admin request", daemon=True).start()
+        try:
+            threading.Thread(target=self._serve, args=(connection,), name="admin request", daemon=True).start()
+        except RuntimeError:  # nor a thread
+            self._room.release()
+            connection.close()
 
     def _serve(self, connection: socket.socket) -> None:
         try:
-            with connection, contextlib.suppress(OSError):
+            with connection, contextlib.suppress(OSError), _cut_off(connection, REQUEST_SECONDS):
                 _Handler(connection, self)
-                with contextlib.suppress(OSError):
-                    connection.shutdown(socket.SHUT_WR)
+                connection.shutdown(socket.SHUT_WR)
         except Exception as error:
-            _log.error("a request for the status failed", extra=facts(error=type(error).__name__, at=place(error)))
+            if (more := self._sparingly.may_say("")) is not None:
+                told = facts(error=type(error).__name__, at=place(error), **more)
+                _log.error("a request for the status failed", extra=told)
         finally:
             self._room.release()
 
@@ -164,16 +181,14 @@ class Admin:
 
     def answer(self, path: str, hosts: list[str]) -> Said:
         """To a GET or HEAD of `path`; `hosts` are its Host headers."""
-        port = self._bound
-        if len(hosts) != 1 or hosts[0].strip().lower() not in {f"{name}:{port}" for name in NAMES}:
-            return _text(
-                421, f"This is the status page of a receiver at http://{HOST}:{port}/ and answers to that alone."
-            )
+        where = self._bound
+        if len(hosts) != 1 or not where.answers_to(hosts[0]):
+            return _text(421, f"This is the status page of a receiver at {where.url} and answers to that alone.")
         match path.partition("?")[0]:
             case "/":
-                return self._page()
+                return self._show_page()
             case "/metrics":
-                return self._metrics()
+                return self._show_metrics()
             case "/health":
                 is_alive = time.monotonic() - self._app.swept_at < LOOP_SECONDS
                 return _text(200, "ok") if is_alive else _text(503, "the event loop doesn't run")
@@ -182,17 +197,17 @@ class Admin:
             case _:
                 return _text(404, "not found")
 
-    def _page(self) -> Said:
+    def _show_page(self) -> Said:
         view = self._watch.look()
         if view is None:
             return _text(503, "there is nothing to show yet, or the disk doesn't answer")
-        return Said(200, "text/html; charset=utf-8", admin_page.render(view).encode())
+        return Said(200, "text/html; charset=utf-8", self._page.of(view))
 
-    def _metrics(self) -> Said:
+    def _show_metrics(self) -> Said:
         view = self._watch.look()
         if view is None or time.time() - view.at > STALE_SECONDS:
             return _text(503, "the disk doesn't answer")
-        return Said(200, admin_metrics.CONTENT_TYPE, admin_metrics.render(view))
+        return Said(200, admin_metrics.CONTENT_TYPE, self._metrics.of(view))
 
     def _ready(self) -> Said:
         view = self._watch.look()
@@ -203,11 +218,46 @@ class Admin:
         return _text(503, view.not_ready) if view.not_ready else _text(200, "ok")
 
 
+class _Kept:
+    """What was made of a view, kept for as long as a view is fresh: making it holds up the event loop's thread."""
+
+    def __init__(self, make: Callable[[View], bytes]) -> None:
+        self._make = make
+        self._lock = threading.Lock()
+        self._view: View | None = None
+        self._made = b""
+        self._made_at = 0.0
+
+    def of(self, view: View) -> bytes:
+        with self._lock:
+            if self._view is not view or not 0 <= time.monotonic() - self._made_at <= FRESH_SECONDS:
+                self._made = self._make(view)
+                self._view, self._made_at = view, time.monotonic()
+            return self._made
+
+
+@contextlib.contextmanager
+def _cut_off(connection: socket.socket, seconds: float) -> Iterator[None]:
+    """Ends the connection after so long, whoever waits for it then."""
+
+    def end() -> None:
+        with contextlib.suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
 class _Handler(BaseHTTPRequestHandler):
     """One request of one connection."""
 
     protocol_version = "HTTP/1.1"
-    timeout = READ_SECONDS
+    timeout = REQUEST_SECONDS
 
     def __init__(self, connection: socket.socket, admin: Admin) -> None:
         self._admin = admin
@@ -223,7 +273,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Of the standard library's own errors, whose pages quote the request: their number and name alone."""
         if code == HTTPStatus.NOT_IMPLEMENTED:  # another method
             with contextlib.suppress(ValueError, AttributeError):
-                self.rfile.read(min(int(self.headers.get("Content-Length", 0)), _THROWN_AWAY))
+                self.rfile.read(max(0, min(int(self.headers.get("Content-Length", 0)), _THROWN_AWAY)))
             self._say(_text(405, "method not allowed", ("Allow", "GET, HEAD")))
         else:
             self._say(_text(code, HTTPStatus(code).phrase))

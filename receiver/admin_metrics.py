@@ -6,6 +6,7 @@ label has a value that a stranger can choose.
 """
 
 import contextlib
+import resource
 from collections.abc import Iterator
 
 import psutil
@@ -41,10 +42,10 @@ def _deliveries(view: View) -> Iterator[Metric]:
     deliveries = CounterMetricFamily(
         "sluice_deliveries",
         "Deliveries to a live URL, by answer, since the receiver's start.",
-        labels=["schema", "status"],
+        labels=["schema", "code"],
     )
     elsewhere = CounterMetricFamily(
-        "sluice_misdirected", "Requests that were for no live URL, by answer, since the start.", labels=["status"]
+        "sluice_unmatched_requests", "Requests that were for no live URL, by answer, since the start.", labels=["code"]
     )
     for (schema, status), count in sorted(view.answers.items(), key=lambda each: (each[0][0] or "", each[0][1])):
         if schema is None:
@@ -54,7 +55,7 @@ def _deliveries(view: View) -> Iterator[Metric]:
     yield deliveries
     yield elsewhere
     yield CounterMetricFamily(
-        "sluice_unauthorized",
+        "sluice_refused_deliveries",
         "Deliveries answered 401, for their token or their signature, since the start.",
         value=view.unauthorized,
     )
@@ -62,11 +63,13 @@ def _deliveries(view: View) -> Iterator[Metric]:
 
 def _schemas(view: View) -> Iterator[Metric]:
     accepted = CounterMetricFamily(
-        "sluice_accepted", "Deliveries answered 200, since the spool was made.", labels=["schema"]
+        "sluice_accepted_events", "Deliveries answered 200, since the spool was made.", labels=["schema"]
     )
-    loaded = CounterMetricFamily("sluice_loaded", "Rows that the warehouse has in data.", labels=["schema"])
-    rejected = CounterMetricFamily("sluice_rejected", "Rows that it has in _sdc_rejected.", labels=["schema"])
-    rows = GaugeMetricFamily("sluice_spool_rows", "Rows that wait in the spool.", labels=["schema"])
+    loaded = CounterMetricFamily("sluice_loaded_events", "Those whose row got into data.", labels=["schema"])
+    rejected = CounterMetricFamily(
+        "sluice_rejected_events", "Those whose row got into _sdc_rejected.", labels=["schema"]
+    )
+    rows = GaugeMetricFamily("sluice_spool_events", "Those that wait in the spool.", labels=["schema"])
     lag = GaugeMetricFamily(
         "sluice_loader_lag_seconds", "How long the oldest waiting row has been waiting.", labels=["schema"]
     )
@@ -80,7 +83,7 @@ def _schemas(view: View) -> Iterator[Metric]:
         loaded.add_metric(label, each.counts.loaded)
         rejected.add_metric(label, each.counts.rejected)
         rows.add_metric(label, each.counts.waiting)
-        lag.add_metric(label, view.at - each.oldest_at if each.oldest_at else 0)
+        lag.add_metric(label, max(0.0, view.at - each.oldest_at) if each.oldest_at else 0)  # the clock may be set back
         held.add_metric(label, each.hold is not None)
         if each.counts.last_received_at:
             last.add_metric(label, each.counts.last_received_at / 1e6)
@@ -110,20 +113,35 @@ def _parts(view: View) -> Iterator[Metric]:
         "sluice_spool_bytes", "Bytes of the bodies that wait in the spool.", value=view.waiting_bytes
     )
     yield GaugeMetricFamily("sluice_spool_max_bytes", "How many may: beyond it senders get 503.", value=view.max_bytes)
+    yield GaugeMetricFamily(
+        "sluice_spool_set_aside", "Broken spools that are kept in the stack's folder.", value=len(view.set_aside)
+    )
     yield GaugeMetricFamily("sluice_ready", "1 if a delivery can be taken.", value=view.not_ready is None)
     yield GaugeMetricFamily("sluice_warehouse_up", "1 if the loader is connected.", value=view.warehouse == "up")
     yield GaugeMetricFamily("sluice_loader_up", "1 if the loader's process runs.", value=view.loader_pid is not None)
     yield CounterMetricFamily("sluice_loader_starts", "How often it was started.", value=view.loader_starts)
-    yield InfoMetricFamily("sluice_build", "The receiver's code, by digest.", value={"code": view.code})
+    yield InfoMetricFamily("sluice_build", "The receiver's code, by digest.", value={"revision": view.code})
 
 
 def _process() -> Iterator[Metric]:
+    """The receiver's process, in the names and words of Prometheus's own client libraries."""
     process = psutil.Process()
     with process.oneshot():
         times, memory = process.cpu_times(), process.memory_info()
-        yield CounterMetricFamily("process_cpu_seconds", "The receiver's.", value=times.user + times.system)
-        yield GaugeMetricFamily("process_resident_memory_bytes", "The receiver's.", value=memory.rss)
-        yield GaugeMetricFamily("process_virtual_memory_bytes", "The receiver's.", value=memory.vms)
-        yield GaugeMetricFamily("process_start_time_seconds", "The receiver's.", value=process.create_time())
+        yield CounterMetricFamily(
+            "process_cpu_seconds", "Total user and system CPU time spent in seconds.", value=times.user + times.system
+        )
+        yield GaugeMetricFamily("process_resident_memory_bytes", "Resident memory size in bytes.", value=memory.rss)
+        yield GaugeMetricFamily("process_virtual_memory_bytes", "Virtual memory size in bytes.", value=memory.vms)
+        yield GaugeMetricFamily(
+            "process_start_time_seconds",
+            "Start time of the process since unix epoch in seconds.",
+            value=process.create_time(),
+        )
     with contextlib.suppress(psutil.Error):
-        yield GaugeMetricFamily("process_open_fds", "The receiver's.", value=process.num_fds())
+        yield GaugeMetricFamily("process_open_fds", "Number of open file descriptors.", value=process.num_fds())
+    yield GaugeMetricFamily(
+        "process_max_fds",
+        "Maximum number of open file descriptors.",
+        value=resource.getrlimit(resource.RLIMIT_NOFILE)[0],
+    )

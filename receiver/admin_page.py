@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
+from receiver import words
 from receiver.admin_view import STALE_SECONDS, Integration, Slot, View
 from receiver.history import Bar, Reason
 
@@ -132,6 +133,7 @@ def _header(view: View, problems: Sequence[str]) -> Html:
 def _tiles(view: View) -> Html:
     warehouse = {"up": "up", "down": "down"}.get(view.warehouse, "not known yet")
     receiver = f"{view.address}, up {span(view.at - view.started_at)}"
+    lag = span(view.lag) if view.rows else "none"
     share = view.waiting_bytes / view.max_bytes if view.max_bytes else 0
     return tag(
         "dl",
@@ -140,8 +142,8 @@ def _tiles(view: View) -> Html:
               "good" if warehouse == "up" and view.loader_pid else "bad"),
         _tile("Spool", f"{view.rows:,} waiting", f"{size(view.waiting_bytes)} of {size(view.max_bytes)}",
               "bad" if share > 0.8 else ""),
-        _tile("Loader lag", span(view.lag) if view.rows else "none", "age of the oldest event that waits", ""),
-        _tile("Refused", f"{view.unauthorized:,}", "answered 401, since the start", ""),
+        _tile(words.LOADER_LAG.capitalize(), lag, "age of the oldest event that waits", ""),
+        _tile(words.REFUSED.capitalize(), f"{view.unauthorized:,}", "answered 401, since the start", ""),
         class_="tiles",
     )  # fmt: skip
 
@@ -155,11 +157,11 @@ def _integration(each: Integration, now: float) -> Html:
     last = counts.last_received_at / 1e6 if counts.last_received_at else None
     lag = f", the oldest for {span(now - each.oldest_at)}" if each.oldest_at else ""
     numbers = [
-        ("accepted", f"{counts.accepted:,}"),
-        ("loaded", f"{counts.loaded:,}"),
-        ("rejected", f"{counts.rejected:,}"),
-        ("waiting", f"{counts.waiting:,}{lag}"),
-        ("last event", ago(last, now)),
+        (words.ACCEPTED, f"{counts.accepted:,}"),
+        (words.LOADED, f"{counts.loaded:,}"),
+        (words.REJECTED, f"{counts.rejected:,}"),
+        (words.WAITING, f"{counts.waiting:,}{lag}"),
+        (words.LAST_EVENT, ago(last, now)),
     ]
     parts = [
         tag(
@@ -213,17 +215,15 @@ def _path(values: Sequence[int], peak: int) -> str:
 def _slots(slots: Sequence[Slot], now: float) -> Html:
     if not slots:
         return tag("p", "It has no live URL.", class_="soft")
-    names = ["slot", "token", "made", "last used", "in the last minute"]
+    names = ["slot", "token", "version", "made", words.LAST_USED, "in the last minute"]
     rows = []
     for slot in slots:
         made = ago(slot.created_at, now) if slot.created_at else "not known"
+        values = [str(slot.version), made, ago(slot.last_used, now), f"{slot.recent:,}"]
         cells = [
             tag("td", slot.slot, tag("span", " signed", class_="soft") if slot.signed else Html("")),
             tag("td", tag("code", slot.fingerprint)),
-            *(
-                tag("td", value, class_="wide", data_label=name)
-                for name, value in zip(names[2:], [made, ago(slot.last_used, now), f"{slot.recent:,}"], strict=True)
-            ),
+            *(tag("td", value, class_="wide", data_label=name) for name, value in zip(names[2:], values, strict=True)),
         ]
         rows.append(tag("tr", *cells))
     head = tag("thead", tag("tr", *(tag("th", name) for name in names)))
@@ -283,7 +283,8 @@ def size(count: float) -> str:
 
 
 def _when(at: float) -> str:
-    return f"{datetime.fromtimestamp(at):%Y-%m-%d %H:%M:%S}"
+    """In the receiver's time zone, which it names: whoever looks may be in another."""
+    return f"{datetime.fromtimestamp(at).astimezone():%Y-%m-%d %H:%M:%S %Z}"
 
 
 def _iso(at: float) -> str:

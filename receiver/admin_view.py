@@ -1,7 +1,7 @@
 """What the status page and the metrics show, gathered by one thread of its own.
 
 Whoever asks waits for that thread a moment, and then gets the last view there was: a disk that doesn't answer holds up
-no more than this thread, and asking a hundred times a second costs what asking once does.
+no more than this thread, and it is asked once a second however many want to know.
 """
 
 import logging
@@ -19,9 +19,9 @@ from receiver.app import App
 from receiver.commit import GroupCommit
 from receiver.endpoints import Endpoints
 from receiver.history import History, Past
-from receiver.logs import facts
+from receiver.logs import Sparingly, facts
 from receiver.registry import EndpointEntry, Registry, SchemaEntry
-from receiver.spool import Counts, Report, Spool, SpoolFull, Usage
+from receiver.spool import Counts, Report, SetAside, Spool, SpoolFull, Usage, set_aside_files
 from receiver.supervise import Loader
 from receiver.token import fingerprint
 
@@ -50,6 +50,7 @@ class Slot:
     """One live secret URL. Times in seconds since 1970; `recent`: deliveries in the last minute."""
 
     slot: str
+    version: int
     fingerprint: str
     signed: bool
     created_at: float | None
@@ -94,6 +95,8 @@ class View:
     answers: dict[tuple[str | None, int], int]
     spool_trouble: str | None
     registry_trouble: str | None
+    set_aside: list[SetAside]
+    """Broken spools whose files are still there."""
 
     @property
     def rows(self) -> int:
@@ -123,6 +126,7 @@ class View:
             found.append(f"The warehouse is down, events wait in the spool: {self.warehouse_error}")
         elif self.warehouse == "unset":
             found.append("The receiver doesn't know the warehouse, events wait in the spool: run make up")
+        found += [each.sentence for each in self.set_aside]
         found += [f"Rows of {each.schema} wait: {each.hold}" for each in self.integrations if each.hold]
         return found
 
@@ -190,6 +194,7 @@ class Watch:
             return self._view
 
     def _run(self) -> None:
+        sparingly = Sparingly()
         while not self._ends.is_set():
             is_asked = self._wanted.wait(COUNT_SECONDS)
             self._wanted.clear()
@@ -197,7 +202,9 @@ class Watch:
                 asked = self._asked
                 view = self._turn(is_asked)
             except Exception as error:  # whatever it is, the next turn is another one
-                _log.error("the status can't be told", extra=facts(error=type(error).__name__, at=place(error)))
+                if (more := sparingly.may_say("")) is not None:
+                    told = facts(error=type(error).__name__, at=place(error), **more)
+                    _log.error("the status can't be told", extra=told)
                 continue
             if view is not None:
                 with self._fresh:
@@ -282,6 +289,7 @@ class Watch:
             answers=self._app.answers.copy(),
             spool_trouble=found.spool_trouble,
             registry_trouble=found.registry_trouble,
+            set_aside=set_aside_files(receiver.home),
         )
 
     def _slot(self, endpoint: EndpointEntry, usage: Usage | None, found: _Found, now: float) -> Slot:
@@ -289,6 +297,7 @@ class Watch:
         lasts = [last for last in (usage and usage.last_used, self._app.traffic.last(endpoint.hash)) if last]
         return Slot(
             endpoint.slot,
+            endpoint.version,
             fingerprint(endpoint.hash),
             endpoint.signed,
             datetime.fromisoformat(created).timestamp() if created else None,

@@ -23,7 +23,7 @@ from receiver.body import (
 )
 from receiver.commit import GroupCommit, NotStored
 from receiver.endpoints import Endpoints, Traffic
-from receiver.logs import facts
+from receiver.logs import Sparingly, facts
 from receiver.refusals import Refusals
 from receiver.registry import EndpointEntry
 from receiver.rejects import Rejects
@@ -58,6 +58,12 @@ class Exchange(Request, Protocol):
 
 TOO_LARGE = f"larger than {event.MAX_BYTES} bytes, of which the first are kept"
 
+WHY_NOT_WHOLE = {
+    SlowBody: "its body took too long",
+    BrokenBody: "its connection ended, or its framing is malformed",
+    OutOfBudget: "too much memory is held by other bodies",
+}
+
 
 class App:
     """The RSGI application. All of it runs in the event loop's thread."""
@@ -85,6 +91,7 @@ class App:
         self._budget = Budget(budget_bytes)
         self._last_request = 0.0
         self._refusals = Refusals()
+        self._cuts = Sparingly()
 
     async def __rsgi__(self, scope: Scope, exchange: Exchange) -> None:
         self.in_flight += 1
@@ -109,8 +116,8 @@ class App:
             if isinstance(asked, Address):
                 # Every token is hashed and looked up alike, well-formed or not: the time tells nothing.
                 hash = token.digest(asked.token)
-                endpoint = self._endpoints.by_hash.get(hash)
-                if endpoint is not None and endpoint.schema == asked.schema:
+                endpoint = self._endpoints.by_address.get((asked.schema, hash))
+                if endpoint is not None:
                     schema = endpoint.schema
                     self.traffic.saw(hash, now)
                     answer = await self._receive(endpoint, scope.headers, exchange, now)
@@ -119,10 +126,9 @@ class App:
                     answer = await self._refuse(scope, exchange, UNAUTHORIZED)
             else:
                 answer = await self._refuse(scope, exchange, asked)
-        except SlowBody:
-            answer = TOO_SLOW
-        except (BrokenBody, OutOfBudget):
-            answer = UNAVAILABLE._replace(closes=True)
+        except (SlowBody, BrokenBody, OutOfBudget) as cut:
+            answer = TOO_SLOW if isinstance(cut, SlowBody) else UNAVAILABLE._replace(closes=True)
+            self._tell_of_cut(schema, cut)
         except NotStored:
             answer = UNAVAILABLE
         except Exception as error:
@@ -143,25 +149,29 @@ class App:
             length = _announced(headers)
             if length is not None and length <= SMALL_BYTES:
                 content = await read_small(exchange, self._deadline)
-                total = len(content)
+                total, may_be_cut = len(content), False
                 if check:
                     check.update(content)
             else:
-                content, total = await read(exchange, length, self._deadline, held, check)
+                content, total, may_be_cut = await read(exchange, length, self._deadline, held, check)
             if check and not check.accepts(headers.get("x-cio-signature", "")):
+                if may_be_cut:
+                    raise BrokenBody
                 self._count_refusal(endpoint.hash, "its signature is missing or wrong")
                 return UNAUTHORIZED
             if total > len(content):
                 parsed: event.Event | event.Rejection = event.Rejection(TOO_LARGE, content)
             else:
                 parsed = event.parse(content, headers.get("content-encoding", ""))
+            if may_be_cut and isinstance(parsed, event.Rejection):
+                raise BrokenBody
             arrival = _arrival(endpoint, parsed, now)
             if len(arrival.body) > max(total, SMALL_BYTES):  # it was compressed
                 held.take(len(arrival.body))
             await self._commit.store(arrival)
         if arrival.reason is not None:
             self.rejects.saw(arrival.schema, arrival.hash, arrival.reason, total)
-        return OK
+        return OK._replace(closes=True) if may_be_cut else OK
 
     async def _refuse(self, scope: Scope, exchange: Exchange, answer: Answer) -> Answer:
         """Lets the sender finish writing, so that it reads the answer instead of a reset; within bounds."""
@@ -172,6 +182,13 @@ class App:
         self.unauthorized += 1
         if self._refusals.is_news(hash, time.monotonic()):
             _log.warning("refused a delivery", extra=facts(token=token.fingerprint(hash), reason=why))
+
+    def _tell_of_cut(self, schema: str | None, cut: Exception) -> None:
+        # Of strangers' requests the counts alone are kept.
+        more = self._cuts.may_say(schema) if schema is not None else None
+        if more is not None:
+            told = facts(schema=schema, reason=WHY_NOT_WHOLE[type(cut)], **more)
+            _log.warning("a delivery was not taken in whole", extra=told)
 
     async def sweep(self) -> None:
         """Keeps the deadlines; runs as long as the receiver does."""

@@ -34,6 +34,10 @@ class BrokenBody(Exception):
     """The connection ended, or its framing broke, before the body was whole: there is nobody to answer."""
 
 
+class Uncertain(Exception):
+    """A body in chunks has ended with trailers, or it broke off: granian (2.8.7) shows both alike."""
+
+
 class OutOfBudget(Exception):
     """Too much memory is held by bodies that are being read."""
 
@@ -43,6 +47,7 @@ class Body(NamedTuple):
 
     content: bytes
     total: int
+    may_be_cut: bool = False  # it may have broken off: it is whole only if it is a whole event
 
 
 class Deadline:
@@ -134,17 +139,21 @@ async def read(
     """
     content = bytearray()
     total = 0
+    may_be_cut = False
     async with aclosing(_chunks(request, length, deadline)) as chunks:
-        async for chunk in chunks:
-            total += len(chunk)
-            if check:
-                check.update(chunk)
-            kept = chunk[: KEPT_BYTES - len(content)]
-            held.take(len(kept))
-            content += kept
-            if total > READ_BYTES:
-                break
-    return Body(bytes(content), total)
+        try:
+            async for chunk in chunks:
+                total += len(chunk)
+                if check:
+                    check.update(chunk)
+                kept = chunk[: KEPT_BYTES - len(content)]
+                held.take(len(kept))
+                content += kept
+                if total > READ_BYTES:
+                    break
+        except Uncertain:
+            may_be_cut = True
+    return Body(bytes(content), total, may_be_cut)
 
 
 async def throw_away(request: Request, length: int | None, deadline: Deadline, most: int) -> bool:
@@ -156,10 +165,13 @@ async def throw_away(request: Request, length: int | None, deadline: Deadline, m
         return length == 0
     total = 0
     async with aclosing(_chunks(request, length, deadline)) as chunks:
-        async for chunk in chunks:
-            total += len(chunk)
-            if total > most:
-                return False
+        try:
+            async for chunk in chunks:
+                total += len(chunk)
+                if total > most:
+                    return False
+        except Uncertain:
+            return False
     return True
 
 
@@ -169,9 +181,9 @@ async def _chunks(request: Request, length: int | None, deadline: Deadline) -> A
     reader = deadline.start()
     try:
         async for chunk in request:
-            # granian ends a body with an empty chunk, and one that broke off likewise, but with two of them.
+            # granian ends a body with an empty chunk; one that broke off with two of them, and one with trailers too.
             if is_over:
-                raise BrokenBody
+                raise BrokenBody if length is not None else Uncertain
             is_over = not chunk
             total += len(chunk)
             yield chunk

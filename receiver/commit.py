@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from receiver.logs import facts
-from receiver.spool import Arrival, Spool, SpoolFull
+from receiver.spool import Arrival, Replaced, Spool, SpoolFull, is_broken
 
 BATCH_ROWS = 512
 BATCH_BYTES = 32 * 2**20
@@ -120,18 +120,26 @@ class GroupCommit:
         return batch
 
     def _store(self, batch: list[_Waiting]) -> NotStored | None:
+        error = self._append(batch)
+        if error is not None and (isinstance(error, Replaced) or is_broken(error)):
+            error = self._append(batch)  # to the file that is in its place by now
+        if error is not None:
+            self._report(error)
+            return NotStored(str(error))
+        if self.trouble:
+            _log.warning("the spool takes deliveries again")
+            self.trouble = ""
+        return None
+
+    def _append(self, batch: list[_Waiting]) -> Exception | None:
         try:
             if self._spool is None:
                 self._spool = self._open_spool()
             self._spool.append([waiting.arrival for waiting in batch])
         except Exception as error:
-            self._report(error)
             if not isinstance(error, SpoolFull):
                 self._reopen_later()
-            return NotStored(str(error))
-        if self.trouble:
-            _log.warning("the spool takes deliveries again")
-            self.trouble = ""
+            return error
         return None
 
     def _report(self, error: Exception) -> None:

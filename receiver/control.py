@@ -10,15 +10,17 @@ import os
 import socket
 import stat
 import threading
+import time
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from receiver.logs import facts
+from receiver.logs import Sparingly, facts
 
 TIMEOUT_SECONDS = 10.0
 CONVERSATION_SECONDS = 60.0  # how long a silent asker is kept
+ACCEPT_PAUSE_SECONDS = 0.2  # after one that couldn't be taken
 
 _log = logging.getLogger("receiver.control")
 
@@ -169,9 +171,16 @@ class ControlServer:
             self.path.unlink(missing_ok=True)
 
     def _accept(self, listener: socket.socket) -> None:
+        sparingly = Sparingly()
         while True:
-            connection, _ = listener.accept()
-            threading.Thread(target=self._converse, args=(connection,), daemon=True).start()
+            try:
+                connection, _ = listener.accept()
+                threading.Thread(target=self._converse, args=(connection,), daemon=True).start()
+            except (OSError, RuntimeError) as error:  # no descriptor or no thread is left: there will be again
+                more = sparingly.may_say("accept")
+                if more is not None:
+                    _log.error("can't take a control request", extra=facts(error=type(error).__name__, **more))
+                time.sleep(ACCEPT_PAUSE_SECONDS)
 
     def _converse(self, connection: socket.socket) -> None:
         session = Session()

@@ -28,10 +28,12 @@ def open_database(
     pragmas: Sequence[str] = (),
     connect: Connect = connect,
     make: bool = True,
+    changes: Sequence[str] = (),
 ) -> sqlite3.Connection:
     """Opens `path` (made with mode 0600 if need be) with every commit on disk before it returns.
 
-    `tables` are CREATE statements, run once per file; `pragmas` come before everything else.
+    `tables` are CREATE statements, run once per file, and then each of `changes`, one statement, also on a file that
+    an earlier version made; `pragmas` come before everything else.
     Without `make`, a file that isn't there, or has no tables yet, is Absent. Raises sqlite3.Error or OSError.
     """
     if not make and not path.exists():
@@ -52,17 +54,18 @@ def open_database(
         if sys.platform == "darwin":  # where fsync doesn't reach the medium
             connection.execute("PRAGMA fullfsync = 1")
             connection.execute("PRAGMA checkpoint_fullfsync = 1")
-        is_new = connection.execute("PRAGMA user_version").fetchone()[0] == 0
-        if is_new and not make:
+        steps = [tables, *changes]
+        done = _steps_done(connection)
+        if done == 0 and not make:
             raise Absent(f"{path.name} has no tables yet")
-        if is_new:
+        if done < len(steps):
             with transaction(connection):
-                if connection.execute("PRAGMA user_version").fetchone()[0] == 0:  # nobody was quicker meanwhile
-                    for statement in tables.split(";"):
+                for step in steps[_steps_done(connection) :]:  # somebody may have been quicker
+                    for statement in step.split(";"):
                         if statement.strip():
                             connection.execute(statement)
-                    connection.execute("PRAGMA user_version = 1")
-            _sync_folder(path.parent)
+                connection.execute(f"PRAGMA user_version = {len(steps)}")
+            sync_folder(path.parent)
     except BaseException:
         connection.close()
         raise
@@ -83,6 +86,11 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
+def _steps_done(connection: sqlite3.Connection) -> int:
+    done: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    return done
+
+
 def _switch_to_wal(connection: sqlite3.Connection, busy_seconds: float) -> None:
     # SQLite doesn't wait here while another process opens the same new file: it fails at once.
     give_up = time.monotonic() + busy_seconds
@@ -96,8 +104,8 @@ def _switch_to_wal(connection: sqlite3.Connection, busy_seconds: float) -> None:
             time.sleep(0.02)
 
 
-def _sync_folder(folder: Path) -> None:
-    # The new file's name must survive a power cut as well as its content.
+def sync_folder(folder: Path) -> None:
+    """A new file's name must survive a power cut as well as its content."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

@@ -10,6 +10,7 @@ import threading
 import time
 from pathlib import Path
 
+from receiver.admin_address import LOOPBACK, AdminAddress
 from receiver.logs import facts
 from receiver.registry import EndpointEntry, Registry
 from receiver.spool import KEEP_FREE_BYTES, MAX_BYTES
@@ -26,9 +27,11 @@ class Endpoints:
     def __init__(self, path: Path) -> None:
         """Reads the registry at `path` (made if need be), then follows it. Raises sqlite3.Error or OSError."""
         self.by_hash: dict[str, EndpointEntry] = {}
+        # By schema and hash: a token with another's schema is as unknown as any, and that takes as long to find out.
+        self.by_address: dict[tuple[str, str], EndpointEntry] = {}
         self.max_bytes = MAX_BYTES
         self.keep_free_bytes = KEEP_FREE_BYTES
-        self.admin_port = 0  # of the status page; 0 for none
+        self.admin = AdminAddress(LOOPBACK, 0)
         self._path = path
         self._wanted = threading.Event()
         self._fresh = threading.Condition()
@@ -81,9 +84,10 @@ class Endpoints:
         is_believed = is_believed or bool(by_hash)
         if is_believed:
             self.by_hash = by_hash
+            self.by_address = {(endpoint.schema, hash): endpoint for hash, endpoint in by_hash.items()}
         self.max_bytes = int(settings.get("spool_max_bytes", MAX_BYTES))
         self.keep_free_bytes = int(settings.get("keep_free_bytes", KEEP_FREE_BYTES))
-        self.admin_port = int(settings.get("admin_port", 0))
+        self.admin = AdminAddress(settings.get("admin_host", LOOPBACK), int(settings.get("admin_port", 0)))
         self.is_broken = False
         with self._fresh:
             self._served = asked

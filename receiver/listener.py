@@ -54,6 +54,16 @@ def bound(host: str, port: int) -> socket.socket:
     return listener
 
 
+def give_up_on_the_deaf(listener: socket.socket, seconds: float) -> None:
+    """Ends a connection through `listener` whose other side has taken nothing of what it was sent for so long.
+
+    granian waits for ever (seen with 2.8.7), and such clients could hold all the connections that there may be. The
+    kernel does it, where it can: the option is Linux's, and an accepted connection has it from its listener.
+    """
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(seconds * 1000))
+
+
 def silence(listener: socket.socket) -> None:
     """Makes this process deaf: puts a listener that nobody can reach under every descriptor of `listener`.
 

@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from receiver import warehouse
 from receiver.history import History
 from receiver.logs import Sparingly, facts, log_to
 from receiver.registry import Registry, SchemaEntry
+from receiver.rescue import rescue
 from receiver.spool import Spool, SpooledRow
 from receiver.warehouse import Connection
 
@@ -59,7 +60,7 @@ _CONNECTING: dict[str, str | int] = {
     "client_encoding": "UTF8",
 }
 
-log = logging.getLogger("sluice.loader")
+log = logging.getLogger("receiver.loader")
 
 
 # Errors: what they mean and what may be said of them
@@ -161,10 +162,16 @@ class Loader:
     """The loader of one home folder. `step` does what there is to do now, and raises only sqlite3.Error and OSError."""
 
     def __init__(self, home: Path) -> None:
-        self._spool = Spool(home / "spool.db")
+        self._spool = Spool(home / "spool.db", sets_aside=True)
         self._spool.be_itself()
         self._spool.make_way()
-        self._registry = Registry(home / "registry.db", make=False)  # a lost one is the provider's to make again
+        try:
+            with _of_the_registry():
+                # A lost one is the provider's to make again.
+                self._registry = Registry(home / "registry.db", make=False)
+        except OSError:
+            self._spool.close()
+            raise
         self._registry_version: int | None = None
         self._dsn: str | None = None
         self._schemas: dict[str, SchemaEntry] = {}
@@ -178,6 +185,10 @@ class Loader:
         for schema in self._spool.holds():  # of a loader before this one
             self._spool.set_hold(schema, None)
 
+    def set_aside(self, error: BaseException) -> None:
+        """Gives the spool's file another name if `error`, from `step`, says that it is broken. Raises OSError."""
+        self._spool.set_aside(error)
+
     def close(self) -> None:
         self._disconnect()
         self._registry.close()
@@ -186,7 +197,8 @@ class Loader:
 
     def step(self) -> bool:
         """One batch of each schema that has rows and isn't held. Returns whether there may be more right now."""
-        self._follow_registry()
+        with _of_the_registry():
+            self._follow_registry()
         connection = self._connected()
         if connection is None:
             return False
@@ -364,6 +376,15 @@ class Loader:
         log.log(logging.ERROR if error else logging.INFO, f"the warehouse is {state}", extra=told)
 
 
+@contextmanager
+def _of_the_registry() -> Iterator[None]:
+    """What is wrong with the registry is no sign of a broken spool."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise OSError(f"the registry: {type(error).__name__}: {error}") from None
+
+
 # The process
 
 
@@ -377,6 +398,7 @@ def run(home: Path, stop: threading.Event) -> None:
                 loader.close()
                 loader = None
             if loader is None:
+                rescue(home)
                 loader = Loader(home)
                 files = _identity(home)
             pause = 0.0 if loader.step() else POLL_SECONDS
@@ -384,7 +406,10 @@ def run(home: Path, stop: threading.Event) -> None:
             told = facts(error=f"{type(error).__name__}: {error}")
             log.error("the spool or the registry fails", extra=told)
             if loader:
-                loader.close()
+                with suppress(sqlite3.Error, OSError):
+                    loader.set_aside(error)
+                with suppress(sqlite3.Error):
+                    loader.close()
             loader = None
             pause = 1.0
         stop.wait(pause)

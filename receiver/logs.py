@@ -26,8 +26,9 @@ def facts(**values: object) -> dict[str, dict[str, object]]:
 
 
 def log_to(handler: logging.Handler) -> None:
-    """Sends everything that this process logs to `handler`, and what ends it as well."""
-    handler.setFormatter(Formatter())
+    """Sends everything that this process logs to `handler`, and what ends it as well; at a terminal as plain lines."""
+    is_at_terminal = isinstance(handler, logging.StreamHandler) and handler.stream.isatty()
+    handler.setFormatter(Readable() if is_at_terminal else Formatter())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     sys.excepthook = _report
 
@@ -55,6 +56,13 @@ class Formatter(logging.Formatter):
             line |= {"error": type(error).__name__, "at": place(error)}
         line |= getattr(record, "facts", {})
         return json.dumps(line, default=str)
+
+
+class Readable(Formatter):
+    """A record as a person reads it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return readable(super().format(record))
 
 
 def readable(line: str) -> str:

@@ -25,11 +25,15 @@ CREATE TABLE schemas (
     schema TEXT PRIMARY KEY, display_name TEXT NOT NULL, source TEXT NOT NULL, loading TEXT NOT NULL);
 CREATE TABLE settings (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
+_CHANGES = ("ALTER TABLE endpoints ADD COLUMN version INTEGER NOT NULL DEFAULT 1",)
 
 
 @dataclass(frozen=True)
 class EndpointEntry:
-    """One live secret URL. `hash` is `token.digest` of its token; `signing_keys` are secret: no repr shows them."""
+    """One live secret URL. `hash` is `token.digest` of its token; `signing_keys` are secret: no repr shows them.
+
+    `version` is the token's number in the config, for people to see.
+    """
 
     hash: str
     schema: str
@@ -37,6 +41,7 @@ class EndpointEntry:
     source: str
     signed: bool
     signing_keys: tuple[str, ...]
+    version: int = 1
 
     def __repr__(self) -> str:
         return (
@@ -64,7 +69,7 @@ class Registry:
     def __init__(self, path: Path, *, make: bool = True) -> None:
         """Opens `path`, making the file (mode 0600) and its tables if need be; without `make`, only if they exist."""
         self.path = path
-        self._connection = open_database(path, _TABLES, BUSY_SECONDS, make=make)
+        self._connection = open_database(path, _TABLES, BUSY_SECONDS, make=make, changes=_CHANGES)
 
     @classmethod
     @contextmanager
@@ -90,15 +95,18 @@ class Registry:
     def put_endpoint(self, endpoint: EndpointEntry) -> None:
         """Adds the endpoint, or gives the one of that hash these values (its created_at stays)."""
         self._write(
-            "INSERT INTO endpoints VALUES (?, ?, ?, ?, ?, ?, strftime('%Y-%m-%dT%H:%M:%SZ', 'now'))"
+            "INSERT INTO endpoints (hash, schema, slot, source, signed, signing_keys, version, created_at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, strftime('%Y-%m-%dT%H:%M:%SZ', 'now'))"
             " ON CONFLICT (hash) DO UPDATE SET schema = excluded.schema, slot = excluded.slot,"
-            " source = excluded.source, signed = excluded.signed, signing_keys = excluded.signing_keys",
+            " source = excluded.source, signed = excluded.signed, signing_keys = excluded.signing_keys,"
+            " version = excluded.version",
             endpoint.hash,
             endpoint.schema,
             endpoint.slot,
             endpoint.source,
             int(endpoint.signed),
             json.dumps(endpoint.signing_keys),
+            endpoint.version,
         )
 
     def get_endpoint(self, hash: str) -> EndpointEntry | None:
@@ -134,7 +142,7 @@ class Registry:
         self._write("DELETE FROM schemas WHERE schema = ?", schema)
 
     def set_setting(self, key: str, value: str | None) -> None:
-        """Sets `warehouse_dsn`, `spool_max_bytes`, `keep_free_bytes` or `admin_port`; None unsets it."""
+        """Sets `warehouse_dsn`, `spool_max_bytes`, `keep_free_bytes`, `admin_host` or `admin_port`; None unsets it."""
         if value is None:
             self._write("DELETE FROM settings WHERE key = ?", key)
         else:
@@ -152,9 +160,10 @@ class Registry:
         return version
 
     def _endpoints(self, condition: str, *values: str) -> Iterator[EndpointEntry]:
-        query = f"SELECT hash, schema, slot, source, signed, signing_keys FROM endpoints {condition}"  # noqa: S608 (ours)
-        for hash, schema, slot, source, signed, keys in self._connection.execute(query, values).fetchall():
-            yield EndpointEntry(hash, schema, slot, source, bool(signed), tuple(json.loads(keys)))
+        columns = "hash, schema, slot, source, signed, signing_keys, version"
+        query = f"SELECT {columns} FROM endpoints {condition}"  # noqa: S608 (ours)
+        for hash, schema, slot, source, signed, keys, version in self._connection.execute(query, values).fetchall():
+            yield EndpointEntry(hash, schema, slot, source, bool(signed), tuple(json.loads(keys)), version)
 
     def _schemas(self, condition: str, *values: str) -> Iterator[SchemaEntry]:
         query = f"SELECT schema, display_name, source, loading FROM schemas {condition}"  # noqa: S608 (ours)

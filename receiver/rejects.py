@@ -15,11 +15,13 @@ _log = logging.getLogger("receiver.rejects")
 _DETAILS = (
     (re.compile(r": line \d+ column \d+ \(char \d+\)$"), ""),
     (re.compile(r"^Content-Encoding .* isn't known"), "Content-Encoding isn't known"),
+    (re.compile(r"^([0-9A-Z]{5}: [^(]*?) \(.*", re.DOTALL), r"\1"),  # the warehouse's own, which quote the row
+    (re.compile(r'^(22[0-9A-Z]{3}: [^"]*)".*', re.DOTALL), r"\1…"),
 )
 
 
 def kind(reason: str) -> str:
-    """`reason`, of a `Rejection`, without what differs from one body to the next."""
+    """`reason`, as it is in `_sdc_rejected`, without what differs from one body to the next."""
     for detail, instead in _DETAILS:
         reason = detail.sub(instead, reason)
     return reason

@@ -22,6 +22,7 @@ from receiver import warehouse
 from receiver.event import Event, Rejection, parse
 from receiver.loader import is_fault_of_data
 from receiver.registry import Loading
+from receiver.rejects import kind
 from receiver.spool import SpooledRow
 from receiver.warehouse import Connection
 
@@ -58,7 +59,7 @@ class Wanted(NamedTuple):
 
 @dataclass
 class Outcome:
-    """What became of the rows, by the reason that they were rejected for."""
+    """What became of the rows, by the kind of reason that they were rejected for: of reasons there are too many."""
 
     replayed: Counter[str] = field(default_factory=Counter)
     rejected: Counter[str] = field(default_factory=Counter)  # the incomplete ones included
@@ -134,7 +135,8 @@ def _keys(connection: Connection, schema: str, wanted: Wanted) -> Iterator[_Key]
     last = _Key(-(2**63), "(0,0)", "", None)
     while True:
         asked = {**wanted._asdict(), "sequence": last.sequence, "place": last.place, "limit": KEYS}
-        found = [_Key(*row) for row in connection.execute(query, asked).fetchall()]
+        rows = connection.execute(query, asked).fetchall()
+        found = [_Key(sequence, place, kind(reason), size) for sequence, place, reason, size in rows]
         yield from found
         if len(found) < KEYS:
             return
@@ -179,21 +181,30 @@ def _replay(connection: Connection, schema: str, loading: Loading, keys: Sequenc
     outcome = Outcome()
     with connection.transaction():
         connection.execute(_GUARDS)
-        ready = []
+        ready: list[_Ready] = []
+        size = 0
         for place, reason, raw, received, sequence in _lock(connection, schema, keys):
             event = parsed(raw)
-            if isinstance(event, Event):
-                ready.append(_Ready(place, reason, SpooledRow(sequence, schema, received, *event, None)))
-            else:
-                outcome.rejected[reason] += 1
-        taken = _insert(connection, schema, loading, ready)
-        _mark(connection, schema, taken)
-        outcome.replayed.update(each.reason for each in taken)
-        outcome.rejected.update(each.reason for each in ready)
-        outcome.rejected -= outcome.replayed
+            if not isinstance(event, Event):
+                outcome.rejected[kind(reason)] += 1
+                continue
+            if size + len(event.body) > BATCH_BYTES:  # it was compressed, a thousandfold perhaps
+                outcome.add(_load(connection, schema, loading, ready))
+                ready, size = [], 0
+            ready.append(_Ready(place, kind(reason), SpooledRow(sequence, schema, received, *event, None)))
+            size += len(event.body)
+        outcome.add(_load(connection, schema, loading, ready))
         if dry:
             raise psycopg.Rollback
     return outcome
+
+
+def _load(connection: Connection, schema: str, loading: Loading, ready: Sequence[_Ready]) -> Outcome:
+    """Puts the rows into `data`, and marks those that the warehouse took."""
+    taken = _insert(connection, schema, loading, ready)
+    _mark(connection, schema, taken)
+    replayed = Counter(each.reason for each in taken)
+    return Outcome(replayed, Counter(each.reason for each in ready) - replayed)
 
 
 _LOCK = """
@@ -237,6 +248,8 @@ WHERE ctid = ANY(%s::tid[]) AND _sdc_sequence = ANY(%s) AND _sdc_replayed_at IS 
 
 
 def _mark(connection: Connection, schema: str, taken: Sequence[_Ready]) -> None:
+    if not taken:
+        return
     statement = sql.SQL(_MARK).format(schema=sql.Identifier(schema))
     asked = [[each.place for each in taken], [each.row.sequence for each in taken]]
     marked = connection.execute(statement, asked).rowcount

@@ -30,14 +30,19 @@ from receiver.app import BODY_SECONDS, App
 from receiver.commit import GroupCommit
 from receiver.control import ControlError, ControlServer, Conversation, ReceiverDown, Session
 from receiver.endpoints import Endpoints
-from receiver.logs import facts
-from receiver.spool import Report, Spool
+from receiver.logs import Sparingly, facts
+from receiver.spool import Report, Spool, set_aside_files
 from receiver.supervise import STOP_SECONDS, Loader
 
 HEAD_SECONDS = 10.0
+ANSWER_SECONDS = 30.0
 CONNECTIONS = 4096  # more wait in the kernel's queue
+OTHER_DESCRIPTORS = 256  # for the spool, the registry, the control socket and the status page, on any day
+CROWDED = 0.9  # of the connections that there may be; then the log says so
+CROWD_CHECK_SECONDS = 1.0
 HEAD_BYTES = 32 * 1024  # of a request's head, and of what granian reads ahead, per connection
 LEAVING_SECONDS = 1.0  # how long a leaving receiver answers `Connection: close` to those still connected
+QUIET_SECONDS = 0.3  # without a request: nobody who was let in waits any more
 FINISH_SECONDS = 20.0  # more than a body may take
 GRANIAN_STOP_SECONDS = 5.0
 START_TIME_TOLERANCE_SECONDS = 5.0  # psutil's moves a little whenever the clock is set
@@ -57,6 +62,7 @@ class Options:
     host: str = "127.0.0.1"
     head_seconds: float = HEAD_SECONDS
     body_seconds: float = BODY_SECONDS
+    answer_seconds: float = ANSWER_SECONDS
 
 
 class StartFailed(Exception):
@@ -77,7 +83,7 @@ class Granian(EmbeddedServer):
             http=HTTPModes.http1,
             websockets=False,
             backlog=listener.BACKLOG,
-            backpressure=CONNECTIONS,
+            backpressure=connections(),
             http1_settings=HTTP1Settings(
                 header_read_timeout=int(options.head_seconds * 1000), max_buffer_size=HEAD_BYTES
             ),
@@ -115,6 +121,7 @@ class Receiver:
             predecessor = _predecessor(self.options.home)
             self._socket = (predecessor and predecessor.socket_for(self.options)) or _listen(self.options)
             self.port = self._socket.getsockname()[1]
+            listener.give_up_on_the_deaf(self._socket, self.options.answer_seconds)
             await self._serve()
             # From here on two receivers accept, or one. Only now does the old one stop accepting.
             self._control = ControlServer(self.options.home, self._answer)
@@ -137,23 +144,24 @@ class Receiver:
         home = self.options.home
         try:
             self._endpoints = Endpoints(home / "registry.db")
-            self._commit = self.group_commit(self._open_spool, self._loop)
+            self._commit = self.group_commit(lambda: self._open_spool(sets_aside=True), self._loop)
         except (sqlite3.Error, OSError) as error:
             raise StartFailed(f"can't open the registry and the spool in {home}: {error}") from None
         self.app = App(self._endpoints, self._commit, body_seconds=self.options.body_seconds)
         serving = Serving(home, f"{self.options.host}:{self.port}", self.started_at, self.code)
         self._watch = Watch(serving, self.app, self._endpoints, self._commit, self._loader, self._open_spool)
-        self._admin = Admin(self._watch, self.app, lambda: self._endpoints.admin_port, home.name)
-        self._sweeping = asyncio.create_task(self.app.sweep())
+        self._admin = Admin(self._watch, self.app, lambda: self._endpoints.admin, home.name)
+        self._sweeping = asyncio.gather(self.app.sweep(), _tell_of_crowds())
         self._granian = Granian(self.app, self._socket, self.options)
         self._serving = asyncio.create_task(self._granian.serve())
         await self._until_it_answers()
 
-    def _open_spool(self) -> Spool:
+    def _open_spool(self, *, sets_aside: bool = False) -> Spool:
         return self.open_spool(
             self.options.home / "spool.db",
             limits=lambda: (self._endpoints.max_bytes, self._endpoints.keep_free_bytes),
             busy_seconds=SPOOL_BUSY_SECONDS,
+            sets_aside=sets_aside,
         )
 
     async def _until_it_answers(self) -> None:
@@ -181,6 +189,7 @@ class Receiver:
         await asyncio.sleep(LEAVING_SECONDS)
         if not self._is_handed_over:
             listener.silence(self._socket)
+            await self._until_quiet()
         await self.app.finish(FINISH_SECONDS)
         self._granian.stop()  # type: ignore[no-untyped-call]  # granian's
         await asyncio.wait({self._serving}, timeout=GRANIAN_STOP_SECONDS)
@@ -193,6 +202,14 @@ class Receiver:
         self._control.close()
         self._remove_receiver_json()
         _log.info("left")
+
+    async def _until_quiet(self) -> None:
+        """Waits for the requests on connections that granian has accepted and not looked at yet: it would end them
+        without an answer (seen under load: 16 of 28). There are no new ones, and each is closed with its answer."""
+        answered = -1
+        while answered != self.app.answered:
+            answered = self.app.answered
+            await asyncio.sleep(QUIET_SECONDS)
 
     # The control socket's operations, called in its threads
 
@@ -240,6 +257,7 @@ class Receiver:
                 "waiting_bytes": spool.waiting_bytes,
                 "max_bytes": self._endpoints.max_bytes,
                 "trouble": self._commit.trouble or trouble,
+                "set_aside": [asdict(each) for each in set_aside_files(self.options.home)],
             },
             "endpoints": {hash: self._endpoint(hash, spool) for hash in self._endpoints.by_hash},
             "schemas": {
@@ -254,7 +272,7 @@ class Receiver:
                 for schema, count in spool.counts.items()
             },
             "unauthorized": self.app.unauthorized,
-            "admin": {"port": self._endpoints.admin_port, "trouble": self._admin.trouble},
+            "admin": self._admin.told(),
         }
 
     def _endpoint(self, hash: str, spool: Report) -> dict[str, Any]:
@@ -404,8 +422,30 @@ def _one_start_at_a_time(home: Path) -> Iterator[None]:
 def raise_descriptor_limit() -> None:
     """A connection is a file descriptor, and 1,024, the usual limit, would let as many idle clients lock others out."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = CONNECTIONS + 1024
+    wanted = CONNECTIONS + OTHER_DESCRIPTORS
     if hard != resource.RLIM_INFINITY:
         wanted = min(wanted, hard)
     if soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def connections() -> int:
+    """How many may be open at once. Those beyond wait; one beyond the limit of descriptors would cost the spool its."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit == resource.RLIM_INFINITY:
+        return CONNECTIONS
+    return min(CONNECTIONS, max(limit - OTHER_DESCRIPTORS, limit // 2))
+
+
+async def _tell_of_crowds() -> None:
+    """Says in the log when hardly another connection can be taken: no request of those that wait is seen anywhere."""
+    process = psutil.Process()
+    most = connections()
+    own = process.num_fds()
+    sparingly = Sparingly(1)
+    while True:
+        await asyncio.sleep(CROWD_CHECK_SECONDS)
+        with contextlib.suppress(OSError, psutil.Error):  # counting takes a descriptor itself
+            open_now = process.num_fds() - own
+            if open_now > CROWDED * most and (more := sparingly.may_say("crowd")) is not None:
+                _log.warning("nearly all connections are in use", extra=facts(open=open_now, most=most, **more))

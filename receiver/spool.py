@@ -2,18 +2,27 @@
 
 The promise behind every 200 is kept here: `append` returns after the rows are on disk, or raises. The
 receiver appends; the loader reads, loads and deletes, in a process of its own.
+
+A file that turns out to be broken is set aside under another name, a new one takes the deliveries, and what can be read
+of the old one is moved into it (`rescue`). Nothing of it is ever removed.
 """
 
+import fcntl
+import json
+import logging
 import os
 import sqlite3
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from receiver.database import Connect, connect, open_database, transaction
+from receiver import wal
+from receiver.database import Connect, connect, open_database, sync_folder, transaction
+from receiver.logs import facts
 
 MAX_BYTES = 5 * 2**30  # what waits in the spool at most, unless the settings say otherwise
 KEEP_FREE_BYTES = 2**30  # what is left free on its disk
@@ -41,8 +50,23 @@ CREATE TABLE holds (schema TEXT PRIMARY KEY, reason TEXT NOT NULL);
 _PRAGMAS = ("auto_vacuum = INCREMENTAL", "secure_delete = OFF", "journal_size_limit = 67108864")
 
 
+_BROKEN_CODES = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_LOCK = "spool.lock"
+_ASIDE = "spool.broken-"
+
+_log = logging.getLogger("receiver.spool")
+
+
 class SpoolFull(Exception):
     """The spool holds as much as it may, or its disk as much as it should."""
+
+
+class Replaced(FileNotFoundError):
+    """The file was removed, or another one has its name: nothing is appended to this one any more."""
+
+
+class Broken(sqlite3.DatabaseError):
+    """The spool's file is broken in a way that SQLite doesn't notice by itself."""
 
 
 class Arrival(NamedTuple):
@@ -101,6 +125,29 @@ class WarehouseState:
 
 
 @dataclass(frozen=True)
+class SetAside:
+    """A broken spool, kept in the home folder under the name `file`."""
+
+    file: str
+    rescued: int | None
+    """How many of its rows were moved into the present spool; None if that is still to be done."""
+
+    waiting: int | None
+    """How many should have been there, as it said itself; None if it couldn't say any more."""
+
+    @property
+    def sentence(self) -> str:
+        """For a person."""
+        if self.rescued is None:
+            return f"The spool was broken and is kept as {self.file}: its rows are about to be moved into the new one"
+        of = "" if self.waiting is None else f" of {max(self.waiting, self.rescued)}"
+        return (
+            f"The spool was broken and is kept as {self.file}: {self.rescued}{of} rows were moved into the new one;"
+            " look at its disk, then move the file away"
+        )
+
+
+@dataclass(frozen=True)
 class Report:
     """What a spool can tell, for whoever asks; each part as the method of that name gives it."""
 
@@ -124,18 +171,82 @@ class Spool:
         limits: Callable[[], tuple[int, int]] = lambda: (MAX_BYTES, KEEP_FREE_BYTES),
         busy_seconds: float = 10.0,
         connect: Connect = connect,
+        sets_aside: bool = False,
     ) -> None:
         """Opens `path`, making it (mode 0600) if need be.
 
-        `limits` says, whenever asked, how many bytes may wait and how many must stay free on the disk.
+        `limits` says, whenever asked, how many bytes may wait and how many must stay free on the disk. With
+        `sets_aside`, a broken file is set aside, now or as soon as it shows, and a new one is made in its place.
         """
         self.path = path
         self._limits = limits
+        self._busy_seconds = busy_seconds
+        self._connect = connect
+        self._sets_aside = sets_aside
         self._free_bytes = 0
         self._free_until = 0.0  # the monotonic time until which `_free_bytes` is believed
-        self._connection = open_database(path, _TABLES, busy_seconds, _PRAGMAS, connect)
-        self._inode = path.stat().st_ino
-        self.spool_id: str = str(uuid.UUID(self._connection.execute("SELECT spool_id FROM state").fetchone()[0]))
+        with self._door(fcntl.LOCK_EX if sets_aside else fcntl.LOCK_SH):
+            try:
+                if sets_aside:
+                    _check(path)
+                self._open()
+            except sqlite3.DatabaseError as error:
+                if not sets_aside or not is_broken(error):
+                    raise
+                _set_aside(path, error)
+                self._open()
+
+    def _open(self) -> None:
+        connection = open_database(self.path, _TABLES, self._busy_seconds, _PRAGMAS, self._connect)
+        try:
+            self._inode = self.path.stat().st_ino
+            self.spool_id: str = str(uuid.UUID(connection.execute("SELECT spool_id FROM state").fetchone()[0]))
+        except BaseException:
+            connection.close()
+            raise
+        self._connection = connection
+
+    def set_aside(self, error: BaseException) -> None:
+        """Gives the file another name if `error`, which came from this spool, says that it is broken. To be closed
+        then: whoever opens `path` next makes a new one. Raises sqlite3.Error and OSError."""
+        if not is_broken(error):
+            return
+        with self._door(fcntl.LOCK_EX), suppress(FileNotFoundError), self._nobody_writes():
+            if self.path.stat().st_ino == self._inode:
+                _set_aside(self.path, error)
+
+    @contextmanager
+    def _nobody_writes(self) -> Iterator[None]:
+        """As far as that can be had of a broken file. What a writer commits is in the file before it gets its new name
+        and is rescued with the rest, or else the writer sees that name and turns to the new file."""
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.DatabaseError as error:
+            if not is_broken(error):
+                raise
+        try:
+            yield
+        finally:
+            with suppress(sqlite3.Error):
+                self._connection.execute("ROLLBACK")
+
+    @contextmanager
+    def _door(self, how: int) -> Iterator[None]:
+        """Nobody opens the spool while it is being set aside: one file is never seen with another's log."""
+        give_up = time.monotonic() + self._busy_seconds
+        descriptor = os.open(self.path.with_name(_LOCK), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            while True:
+                try:
+                    fcntl.flock(descriptor, how | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > give_up:
+                        raise TimeoutError(f"{_LOCK} is held by another process") from None
+                    time.sleep(0.01)
+            yield
+        finally:
+            os.close(descriptor)
 
     def close(self) -> None:
         self._connection.close()
@@ -157,7 +268,19 @@ class Spool:
         size = sum(len(arrival.body) for arrival in arrivals)
         max_bytes, keep_free_bytes = self._limits()
         self._check_disk(size, keep_free_bytes)
+        try:
+            sequences = self._append(arrivals, size, max_bytes)
+        except sqlite3.DatabaseError as error:
+            if self._sets_aside:
+                self.set_aside(error)
+            raise
+        if not self._is_set_aside():  # what is there by now is rescued
+            self._check_name()
+        return sequences
+
+    def _append(self, arrivals: Sequence[Arrival], size: int, max_bytes: int) -> tuple[int, int]:
         with transaction(self._connection):
+            self._check_name()
             last, waiting_bytes = self._connection.execute("SELECT last_sequence, waiting_bytes FROM state").fetchone()
             if waiting_bytes + size > max_bytes:
                 raise SpoolFull(f"{waiting_bytes} bytes wait in the spool, {max_bytes} are allowed")
@@ -191,10 +314,24 @@ class Spool:
                 (hash, min(times) / 1e6, max(times) / 1e6),
             )
 
-    def _check_disk(self, size: int, keep_free_bytes: int) -> None:
+    def _is_set_aside(self) -> bool:
+        if self._has_its_name():
+            return False
+        return any(each.stat().st_ino == self._inode for each in self.path.parent.glob(f"{_ASIDE}*.db"))
+
+    def _has_its_name(self) -> bool:
+        try:
+            return self.path.stat().st_ino == self._inode
+        except FileNotFoundError:
+            return False
+
+    def _check_name(self) -> None:
         # SQLite goes on writing to a file that was removed, and what it says then is worth nothing.
-        if self.path.stat().st_ino != self._inode:
-            raise FileNotFoundError(f"{self.path.name} was replaced by another file")
+        if not self._has_its_name():
+            raise Replaced(f"{self.path.name} was replaced or removed")
+
+    def _check_disk(self, size: int, keep_free_bytes: int) -> None:
+        self._check_name()
         now = time.monotonic()
         if now > self._free_until:
             disk = os.statvfs(self.path.parent)
@@ -317,6 +454,53 @@ class Spool:
             else:
                 self._connection.execute("INSERT OR REPLACE INTO holds VALUES (?, ?)", (schema, reason))
 
+    # What comes from a broken one
+
+    def restore(self, rows: Sequence[SpooledRow]) -> int:
+        """Stores rows of a broken spool with the sequences they had; returns how many weren't here already."""
+        restored = 0
+        with transaction(self._connection):
+            for row in rows:
+                if self._connection.execute("SELECT 1 FROM spool WHERE sequence = ?", (row.sequence,)).fetchone():
+                    continue
+                self._connection.execute("INSERT INTO spool VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+                self._connection.execute(
+                    "INSERT INTO counters VALUES (?1, 1, 0, 0, 1, ?2) ON CONFLICT (schema) DO UPDATE SET"
+                    " accepted = accepted + 1, waiting = waiting + 1,"
+                    " last_received_at = max(last_received_at, ?2)",
+                    (row.schema, row.received_at),
+                )
+                self._connection.execute(
+                    "UPDATE state SET last_sequence = max(last_sequence, ?), waiting_bytes = waiting_bytes + ?",
+                    (row.sequence, len(row.body)),
+                )
+                restored += 1
+        return restored
+
+    def succeed(self, spool_id: str, last_sequence: int, rows: int) -> bool:
+        """Takes over the id of the broken spool whose `rows` rows were restored: by it the warehouse knows those that
+        it has already. Returns False, and changes nothing, if other rows came by now which it would take for some of
+        those: the clock has been set back, or this spool succeeds another one as well."""
+        with transaction(self._connection):
+            (older,) = self._connection.execute(
+                "SELECT count(*) FROM spool WHERE sequence <= ?", (last_sequence,)
+            ).fetchone()
+            if older != rows:
+                return False
+            self._connection.execute(
+                "UPDATE state SET spool_id = ?, inode = ?, last_sequence = max(last_sequence, ?)",
+                (spool_id, self._inode, last_sequence),
+            )
+        return True
+
+    def restore_usage(self, usage: Mapping[str, Usage]) -> None:
+        with transaction(self._connection):
+            self._connection.executemany(
+                "INSERT INTO usage VALUES (?1, ?2, ?3) ON CONFLICT (hash) DO UPDATE SET"
+                " first_used = min(first_used, ?2), last_used = max(last_used, ?3)",
+                [(hash, *its) for hash, its in usage.items()],
+            )
+
     # For whoever asks
 
     def report(self) -> Report:
@@ -362,6 +546,68 @@ class Spool:
     def warehouse_state(self) -> WarehouseState:
         row = self._connection.execute("SELECT warehouse, warehouse_error, warehouse_at FROM state").fetchone()
         return WarehouseState(*row)
+
+
+# Broken files
+
+
+def is_broken(error: BaseException) -> bool:
+    """Whether `error`, from a Spool, says that its file is broken, so that waiting is of no use."""
+    if isinstance(error, Broken):
+        return True
+    # The lowest eight bits are the kind (sqlite.org/rescode.html).
+    return isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF in _BROKEN_CODES
+
+
+def log_beside(path: Path) -> Path:
+    """The WAL of the database at `path`."""
+    return path.with_name(f"{path.name}-wal")
+
+
+def set_aside_files(home: Path) -> list[SetAside]:
+    """The broken spools that are kept in `home`, the oldest first."""
+    found = []
+    for path in sorted(home.glob(f"{_ASIDE}*.db")):
+        try:
+            found.append(SetAside(**json.loads(path.with_suffix(".json").read_text())))
+        except (OSError, ValueError, TypeError):
+            found.append(SetAside(path.name, None, None))
+    return found
+
+
+def _check(path: Path) -> None:
+    """Raises Broken for what SQLite doesn't say: it would begin anew with an empty file, and with a broken log."""
+    try:
+        descriptor = os.open(log_beside(path), os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        if not os.fstat(descriptor).st_size:
+            return
+        if not path.exists() or not path.stat().st_size:
+            raise Broken("the file is empty, and its log is not")
+        # Twice, because somebody may be writing it.
+        broken = wal.broken_at(descriptor)
+        if broken is not None and wal.broken_at(descriptor) == broken:
+            raise Broken(f"its log is broken at byte {broken}")
+    finally:
+        os.close(descriptor)
+
+
+def _set_aside(path: Path, error: BaseException) -> None:
+    # Those who have the file open keep it by that, and SQLite leaves the new names alone when they close it.
+    aside = path.with_name(f"{_ASIDE}{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}.db")
+    number = 1
+    while aside.exists():
+        number += 1
+        aside = aside.with_name(f"{aside.stem.partition('_')[0]}_{number}.db")
+    path.touch()  # a log without its file is kept as well
+    for end in ("", "-wal", "-shm"):
+        with suppress(FileNotFoundError):
+            path.with_name(path.name + end).rename(aside.with_name(aside.name + end))
+    sync_folder(path.parent)
+    told = facts(error=f"{type(error).__name__}: {error}", file=aside.name)
+    _log.critical("the spool is broken: it is kept under another name, and a new one takes the deliveries", extra=told)
 
 
 def is_disk_trouble(error: BaseException) -> bool:

@@ -45,19 +45,19 @@ class PostgresServer:
     """One server in a folder of its own. `dsn` reaches its database `postgres` as the superuser."""
 
     def __init__(self) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="sluice-pg-", dir="/tmp"))  # short, and open to `nobody`
-        self._as_user: dict[str, object] = {}
+        self.folder = Path(tempfile.mkdtemp(prefix="sluice-pg-", dir="/tmp"))  # short, and open to `nobody`
+        self.as_user: dict[str, object] = {}
         self._bin = _binaries()
         if os.geteuid() == 0:  # PostgreSQL refuses to run as root
             account = pwd.getpwnam("nobody")
-            os.chown(self._folder, account.pw_uid, account.pw_gid)
-            self._as_user = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+            os.chown(self.folder, account.pw_uid, account.pw_gid)
+            self.as_user = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
             if not _everyone_may_enter(self._bin):
-                self._bin = Path(shutil.copytree(self._bin.parent, self._folder / "install")) / "bin"
-        self._data = self._folder / "data"
+                self._bin = Path(shutil.copytree(self._bin.parent, self.folder / "install")) / "bin"
+        self._data = self.folder / "data"
         self.port = free_port()
         password = secrets.token_hex(12)
-        pwfile = self._folder / "pw"
+        pwfile = self.folder / "pw"
         pwfile.write_text(password)
         pwfile.chmod(0o644)
         self._run(
@@ -75,16 +75,21 @@ class PostgresServer:
     def _run(self, *command: str) -> None:
         done = subprocess.run(
             [str(self._bin / command[0]), *command[1:]],
-            cwd=self._folder,
+            cwd=self.folder,
             stdin=subprocess.DEVNULL,
-            stdout=(self._folder / "out").open("ab"),  # a file: the server inherits it and would hold a pipe open
+            stdout=(self.folder / "out").open("ab"),  # a file: the server inherits it and would hold a pipe open
             stderr=subprocess.STDOUT,
             env={"PATH": os.environ.get("PATH", ""), "LC_ALL": "C"},
             check=False,
-            **self._as_user,  # type: ignore[call-overload]
+            **self.as_user,  # type: ignore[call-overload]
         )
         if done.returncode:
-            raise RuntimeError(f"{command[0]}: {(self._folder / 'out').read_text(errors='replace')[-2000:]}")
+            raise RuntimeError(f"{command[0]}: {(self.folder / 'out').read_text(errors='replace')[-2000:]}")
+
+    def give(self, folder: Path) -> None:
+        """Makes the account that the server runs under the folder's owner."""
+        if self.as_user:
+            os.chown(folder, self.as_user["user"], self.as_user["group"])  # type: ignore[arg-type]
 
     def start(self) -> None:
         self._run("pg_ctl", "start", "-w", "-t", "30", "-s", "-D", str(self._data), "-l", str(self._data / "log"))
@@ -96,7 +101,7 @@ class PostgresServer:
     def remove(self) -> None:
         if (self._data / "postmaster.pid").exists():
             self.stop("immediate")
-        shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     @contextlib.contextmanager
     def database(self) -> Iterator[str]:

@@ -1,21 +1,30 @@
-"""The variables that the engine runs with: for `make`, and printed by `make -s env` for a shell of one's own."""
+"""The variables that the engine runs with: for `make`, and printed by `make -s env` for a shell of one's own.
+
+Also where a stack's state is kept: dev's always in this folder, any other's where the team says.
+"""
 
 import os
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from components.passphrase import DEV_PASSPHRASE
 from tools.engine.plugins import STANDINS
 
 DEV = "dev"
+BACKEND = "PULUMI_BACKEND_URL"
+TEAMS_BACKEND = "SLUICE_BACKEND_URL"
+"""What PULUMI_BACKEND_URL was before dev's took its place in a shell: the other stacks are still there."""
+
+STATE = ".sluice"
 PASSPHRASE = "PULUMI_CONFIG_PASSPHRASE"  # noqa: S105 (a variable's name)
 
 EXPORTED = (
     "PATH",
     "VIRTUAL_ENV",
-    "PULUMI_BACKEND_URL",
+    BACKEND,
+    TEAMS_BACKEND,
     "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION",
     "PULUMI_SKIP_UPDATE_CHECK",
     PASSPHRASE,
@@ -29,13 +38,21 @@ class MissingPassphrase(Exception):
 
 
 def variables(
-    root: Path, outer: Mapping[str, str], *, engine: Path | None, standins: Sequence[Path] = ()
+    root: Path,
+    outer: Mapping[str, str],
+    *,
+    engine: Path | None,
+    standins: Sequence[Path] = (),
+    backend: str | None = None,
 ) -> dict[str, str]:
     """`outer` with what the engine needs; the same again when it is given its own result.
 
     `root`: the project's folder. `engine`: the engine's folder, None where it is on PATH. `standins`: folders of
-    executables that stand in for plugins.
+    executables that stand in for plugins. `backend`: as `backend_of` has it; this folder's own if None.
     """
+    own = backend_url(root)
+    chosen = backend or own
+    set_aside = _named(outer.get(BACKEND))
     scripts = root / ".venv" / "bin"
     first = [str(folder) for folder in (engine, *standins, scripts) if folder is not None]
     known_standins = {str(folder) for folder in STANDINS.values()}
@@ -47,31 +64,73 @@ def variables(
         "PATH": os.pathsep.join([*first, *rest]),
         # A language host built from Go modules runs the program with the active environment's Python.
         "VIRTUAL_ENV": str(root / ".venv"),
-        "PULUMI_BACKEND_URL": backend_url(root),
+        BACKEND: chosen,
+        **({TEAMS_BACKEND: set_aside} if chosen == own and set_aside else {}),
         "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
         "PULUMI_SKIP_UPDATE_CHECK": "true",
     }
 
 
 def backend_url(root: Path) -> str:
-    """Where the stacks' states are kept: `<project>/.sluice/.pulumi`, beside each stack's own folder."""
-    return "file://" + quote(str(root / ".sluice"))
+    """The project's own backend: states in `<project>/.sluice/.pulumi`, beside each stack's own folder."""
+    return "file://" + quote(str(root / STATE))
+
+
+def backend_of(stack: str, project: Mapping[str, object], outer: Mapping[str, str]) -> str | None:
+    """The backend that the team keeps `stack` in, as a URL of Pulumi's; None for the project's own.
+
+    `stack`: without its organisation. `project`: the content of Pulumi.yaml, whose `backend: url:` comes after the
+    environment's, as with Pulumi itself (pulumi/pulumi v3.258.0, pkg/workspace/creds.go, GetCurrentCloudURL). What
+    Pulumi asks last, where somebody is logged in, says nothing of this project, and isn't asked.
+
+    Dev is the stack of this machine, with processes and data beside its state: it is nobody else's to see, whatever
+    the shell has been told for other projects.
+    """
+    if stack == DEV:
+        return None
+    written = project.get("backend")
+    url = written.get("url") if isinstance(written, Mapping) else None
+    return _named(outer.get(BACKEND)) or _named(outer.get(TEAMS_BACKEND)) or _named(url)
+
+
+def _named(url: object) -> str | None:
+    """`url`, unless it says nothing: one in a `.sluice` is what `make -s env` of this clone, or of another, printed."""
+    if not isinstance(url, str) or not url.strip():
+        return None
+    parts = urlsplit(url.strip())
+    is_makes = parts.scheme == "file" and STATE in Path(unquote(parts.path)).parts
+    return None if is_makes else url.strip()
+
+
+def shown(url: str) -> str:
+    """A backend's URL for a person to read: without its query and its user, which may hold a key."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], unquote(parts.path), "", ""))
+
+
+def _keeps_secrets(backend: str | None) -> bool:
+    """Whether a backend encrypts by itself, as Pulumi Cloud and those like it do."""
+    return backend is not None and urlsplit(backend).scheme in ("https", "http")
 
 
 def make_backend(root: Path) -> None:
     """Makes the folder of the stacks' states, for its owner alone: dev's passphrase keeps nobody out."""
-    state = root / ".sluice"
+    state = root / STATE
     state.mkdir(mode=0o711, exist_ok=True)  # PostgreSQL's account, where there is one, passes through to its data
     (state / ".pulumi").mkdir(mode=0o700, exist_ok=True)
 
 
-def passphrase(stack: str, settings: Mapping[str, object], outer: Mapping[str, str]) -> str | None:
+def passphrase(
+    stack: str, settings: Mapping[str, object], outer: Mapping[str, str], *, backend: str | None = None
+) -> str | None:
     """The passphrase to set for `stack`; None where `outer` or another secrets provider has what is needed.
 
-    `settings`: the content of Pulumi.<stack>.yaml. Raises MissingPassphrase.
+    `settings`: the content of Pulumi.<stack>.yaml. `backend`: as `backend_of` has it. Raises MissingPassphrase.
     """
     provider = settings.get("secretsprovider")
     if provider not in (None, "passphrase") or outer.get(f"{PASSPHRASE}_FILE"):
+        return None
+    if provider is None and _keeps_secrets(backend) and "encryptionsalt" not in settings:
         return None
     given = outer.get(PASSPHRASE)
     if stack == DEV:

@@ -73,10 +73,14 @@ def pending(state: Path, project: str, stack: str) -> list[str]:
         checkpoint = json.loads((state / ".pulumi" / "stacks" / project / f"{stack}.json").read_text())
     except (OSError, ValueError):
         return []  # no state yet, or one that Pulumi itself will complain about
-    latest = (checkpoint.get("checkpoint") or {}).get("latest") or {}
+    return under_way((checkpoint.get("checkpoint") or {}).get("latest") or {})
+
+
+def under_way(deployment: Mapping[str, Any]) -> list[str]:
+    """As `pending`, of a `deployment` that the engine exported."""
     return [
         f"{operation['type']} {operation['resource']['urn'].rsplit('::', 1)[-1]}"
-        for operation in latest.get("pending_operations") or []
+        for operation in deployment.get("pending_operations") or []
     ]
 
 

@@ -11,7 +11,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from provider import daemons, postgres
-from receiver import control
+from receiver import control, words
 from receiver.logs import readable
 from receiver.replay import Wanted
 from tools import interrupted, progress, replay
@@ -132,7 +132,10 @@ def notes(answer: Mapping[str, Any]) -> list[str]:
     admin = answer.get("admin", {})
     if trouble := admin.get("trouble"):
         return [f"there is no status page: {trouble}"]
-    return [f"status page: http://127.0.0.1:{port}/"] if (port := admin.get("port")) else []
+    if not admin.get("port"):
+        return []
+    others = ", without a password, and others than this machine may reach it" if admin.get("open") else ""
+    return [f"status page: {admin['url']}{others}"]
 
 
 def problems(running: Mapping[str, str], answer: Mapping[str, Any], remedy: str) -> list[str]:
@@ -164,10 +167,7 @@ def silent(endpoints: Sequence[Endpoint], counts: Mapping[str, Counts], now: flo
         last = counts[endpoint.schema].last_event_at if endpoint.schema in counts else None
         allowed = endpoint.max_silence_hours
         if last is not None and allowed is not None and now - last > allowed * 3600:
-            hours = (now - last) / 3600
-            found[endpoint.schema] = (
-                f"no event of {endpoint.name} for {hours:.0f} hours, and its maxSilenceHours is {allowed}"
-            )
+            found[endpoint.schema] = words.silence(endpoint.name, round((now - last) / 3600), allowed)
     return list(found.values())
 
 

@@ -1,6 +1,5 @@
 """`make replay`: what it was asked for, and what it says. `receiver.replay` does it."""
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -18,9 +17,6 @@ from tools.stack import StackError
 from tools.table import table
 
 _WIDEST = 90  # characters of a reason
-
-# The warehouse's own reasons end in what they quote of the row.
-_SQLSTATE = re.compile(r"^[0-9A-Z]{5}: ")
 
 
 def wanted(reason: str, since: str, until: str) -> Wanted:
@@ -40,8 +36,7 @@ def _moment(name: str, text: str) -> datetime | None:
     if not text:
         return None
     try:
-        found = datetime.fromisoformat(text.strip())
-        return found if found.tzinfo else found.astimezone()
+        return datetime.fromisoformat(text.strip()).astimezone(UTC)
     except (ValueError, OverflowError, OSError):
         raise StackError(f"{name}={text} isn't a date: write 2026-11-01, or 2026-11-01T08:30") from None
 
@@ -91,8 +86,7 @@ def _by_kind(counts: Counter[str]) -> Counter[str]:
 
 def _shown(reason: str) -> str:
     """`reason` in one line, without what differs from one body to the next."""
-    text = reason.partition(" (")[0] if _SQLSTATE.match(reason) else kind(reason)
-    text = "".join(character if character.isprintable() else " " for character in text)
+    text = "".join(character if character.isprintable() else " " for character in kind(reason))
     return text if len(text) <= _WIDEST else text[: _WIDEST - 1] + "…"
 
 
@@ -147,8 +141,8 @@ def statements(schema: str, asked: Wanted) -> str:
         conditions.append(f"strpos(lower(reason), '{quoted}') > 0")
     for moment, comparison in ((asked.since, ">="), (asked.until, "<")):
         if moment:
-            when = moment.astimezone(UTC).isoformat()
-            conditions.append(f"from_unixtime(_sdc_sequence / 1e9) {comparison} from_iso8601_timestamp('{when}')")
+            when = f"from_iso8601_timestamp('{moment.isoformat()}')"
+            conditions.append(f"from_unixtime(_sdc_sequence / 1e9) {comparison} {when}")
     return _ATHENA.format(
         schema=schema, condition=" AND ".join(conditions), max_event_id=MAX_EVENT_ID, version=TABLE_VERSION
     )

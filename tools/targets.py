@@ -17,7 +17,7 @@ from components.customerio.signing import waiting_for_key
 from provider import postgres
 from provider.resource import ResourceError
 from receiver import control, token
-from tools import actionlint, browser, deliveries, endpoints, environment, interrupted, places, policy, progress
+from tools import actionlint, browser, deliveries, endpoints, environment, places, policy, progress
 from tools import replay as replaying
 from tools import stack as stacks
 from tools.endpoints import Endpoint
@@ -53,7 +53,8 @@ def prepared() -> Stack:
     found = engine.get(os.environ)
     settings = stacks.settings(ROOT, name)
     outer = dict(os.environ)
-    phrase = environment.passphrase(name, settings, outer)
+    backend = environment.backend_of(stacks.short(name), stacks.project(ROOT), outer)
+    phrase = environment.passphrase(stacks.short(name), settings, outer, backend=backend)
     if phrase is not None:
         outer[environment.PASSPHRASE] = phrase
     environment.make_backend(ROOT)
@@ -65,7 +66,8 @@ def prepared() -> Stack:
 
         function_library.ready(ROOT, stacks.config(ROOT, name), engine.cache(outer))
     standins += policy.folders(ROOT, found)
-    stack = Stack(ROOT, name, environment.variables(ROOT, outer, engine=found.folder, standins=standins))
+    variables = environment.variables(ROOT, outer, engine=found.folder, standins=standins, backend=backend)
+    stack = Stack(ROOT, name, variables)
     stack.mend()
     return stack
 
@@ -74,7 +76,7 @@ def existing() -> Stack:
     """As `prepared`, for what makes no sense before the first `up`."""
     stack = prepared()
     if not stack.exists():
-        raise StackError(f"there is no stack {stack.name} yet: run make up{stack.option}")
+        raise stack.missing()
     return stack
 
 
@@ -116,7 +118,8 @@ def preview() -> int:
     place = places.of(stack)
     stack.select(create=True)
     place.check()
-    stack.recover(place.forget)
+    if stack.team_backend is None:  # in a team's an interrupted `up` is reported by the engine
+        stack.recover(place.forget)
     return stack.run("preview", *_policies(stack))
 
 
@@ -159,6 +162,8 @@ def down() -> int:
         code = stack.run("destroy", *_unasked(stack), "--suppress-outputs")
         if code != 0:
             return code
+    elif stack.team_backend is not None:
+        raise stack.missing()
     # A daemon that the state didn't know of, after a state file was lost, say, goes as well.
     for stopped in place.stop_all():
         print(f"stopped: {stopped}")
@@ -196,7 +201,7 @@ def status() -> int:
 
     problems = list(found.problems)
     problems += [waiting_for_key(e.schema, stack.name) for e in made if e.active and e.webhook.startswith("waiting")]
-    pending = [*_pending(resources), *interrupted.pending(stack.state, stack.project, stack.name)]
+    pending = [*_pending(resources), *stack.pending()]
     if not pending and (failed := stack.failed()):
         pending = [f"the last {failed} failed, and what it left to do isn't done"]
     problems += [f"{what}: run make up{stack.option}" for what in pending]
@@ -342,7 +347,8 @@ def test() -> int:
     without = environment.variables(ROOT, outer, engine=found.folder)
     standins = [*plugins.ready("local", without, engine.cache(outer)), *policy.folders(ROOT, found)]
     variables = environment.variables(ROOT, outer, engine=found.folder, standins=standins)
-    del variables["PULUMI_BACKEND_URL"]  # each test brings a backend of its own, and none touches the project's
+    # Each test brings a backend of its own, and none touches the project's, or a team's.
+    variables = {k: v for k, v in variables.items() if k not in (environment.BACKEND, environment.TEAMS_BACKEND)}
     command = [
         sys.executable,
         "-m",

@@ -45,12 +45,13 @@ class Bench:
     runs: int = 0
 
     def start_load(
-        self, contender: Contender, connections: int, warmup: float, seconds: float
+        self, contender: Contender, connections: int, warmup: float, seconds: float, rate: float = 0
     ) -> "subprocess.Popen[str]":
+        """`rate`: requests a second; 0 for as many as are answered."""
         self.runs += 1
         return subprocess.Popen(
             [str(self.load), "-connections", str(connections), "-warmup", f"{warmup}s", "-duration", f"{seconds}s",
-             "-run", f"{os.getpid()}x{self.runs}"],
+             "-rate", str(rate), "-run", f"{os.getpid()}x{self.runs}"],
             env={**os.environ, "LOAD_URL": contender.url}, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
 

@@ -25,14 +25,14 @@ def tables(heading: str, figures: Sequence[Measured], sustained: Sustained | Non
     counts = sorted({found.connections for found in figures})
     cell: Callable[[str, int], str] = lambda name, count: _cell(figures, name, count)  # noqa: E731
     parts.append(
-        _table(
+        table(
             ["acknowledged/s · p50 · p99 ms", *(f"{count} connections" for count in counts)],
             [[name, *(cell(name, count) for count in counts)] for name in names],
         )
     )
     if "Sluice" in names and len(names) > 1:
         parts.append(
-            _table(
+            table(
                 ["Sluice's rate, as a multiple of", *(f"{count} connections" for count in counts)],
                 [
                     [name, *(_ratio_cell(figures, name, count) for count in counts)]
@@ -94,7 +94,7 @@ def _cpu_table(figures: Sequence[Measured], names: Sequence[str]) -> str:
         found = [one for one in figures if one.name == name and one.connections == count]
         used = [f"{median(one.cpu[role] for one in found):.0f}" if role in found[0].cpu else "–" for role in roles]
         rows.append([name, *used, f"{median(sum(one.cpu.values()) for one in found):.0f}"])
-    return _table([f"CPU µs per event, {count} connections", *roles, "together"], rows)
+    return table([f"CPU µs per event, {count} connections", *roles, "together"], rows)
 
 
 def _sustained(found: Sustained) -> str:
@@ -115,7 +115,7 @@ def _sustained(found: Sustained) -> str:
             [f"{second:.0f}", f"{accepted:,}", f"{loaded:,}", f"{waiting:,}", f"{receiver / megabytes:.0f}",
              f"{loader / megabytes:.0f}", f"{spool / megabytes:.0f}"]
         )  # fmt: skip
-    lines.append(_table(["second", "accepted", "loaded", "waiting", "receiver MiB", "loader MiB", "spool MiB"], rows))
+    lines.append(table(["second", "accepted", "loaded", "waiting", "receiver MiB", "loader MiB", "spool MiB"], rows))
     return "\n\n".join(lines)
 
 
@@ -124,6 +124,6 @@ def _others(figures: Sequence[Measured]) -> str:
     return f"{median(shares):.0%} (at most {max(shares):.0%})"
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = ["| " + " | ".join(head) + " |", "|---" + "|---:" * (len(head) - 1) + "|"]
     return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])

@@ -8,6 +8,7 @@ from pulumi import Input, Output, ResourceOptions
 
 from components.aws.account import tags
 from components.settings import Settings
+from receiver.words import LOADER_LAG, silence
 
 PERIOD_S = 300
 FRESHNESS_S = 900  # Firehose's own buffering and retries are over long before
@@ -57,7 +58,7 @@ class Alarms:
         own = tags(schema=schema)
         self._alarm(
             f"{schema}-late",
-            f"Events of {schema} have waited in Firehose for more than {FRESHNESS_S // 60} minutes",
+            f"The {LOADER_LAG} of {schema} is more than {FRESHNESS_S // 60} minutes: its events wait in Firehose",
             namespace="AWS/Firehose",
             metric="DeliveryToIceberg.DataFreshness",
             dimensions=dimensions,
@@ -78,7 +79,7 @@ class Alarms:
         if max_silence_hours is not None:
             self._alarm(
                 f"{schema}-silent",
-                f"No event of {schema} for {max_silence_hours} hours, which its maxSilenceHours allows",
+                silence(schema, max_silence_hours, max_silence_hours),
                 namespace="AWS/Firehose",
                 metric="IncomingRecords",
                 dimensions=dimensions,

@@ -20,6 +20,7 @@ class ReceiverFunction(pulumi.ComponentResource):
     """Lambda function, its URL, and the DynamoDB table of the live endpoints."""
 
     name: Output[str]
+    log_group: Output[str]
     registry: Output[str]
     url: Output[str]
     """Where senders reach it, without a path."""
@@ -106,6 +107,7 @@ class ReceiverFunction(pulumi.ComponentResource):
             ),
         ]
         self.name = function.name
+        self.log_group = log_group.name
         self.registry = registry.name
         self.url = url.function_url.apply(lambda address: address.rstrip("/"))
         self.register_outputs({"url": self.url})

@@ -54,9 +54,9 @@ class AwsPlatform:
             "sluice",
             # A second dashboard of one name would take the first one's place without a word; the function's is unique.
             dashboard_name=self._function.name,
-            dashboard_body=Output.all(region=self._account.region, function=self._function.name).apply(
-                lambda made: dashboard.body(streams=streams, **made)
-            ),
+            dashboard_body=Output.all(
+                region=self._account.region, function=self._function.name, log_group=self._function.log_group
+            ).apply(lambda made: dashboard.body(streams=streams, **made)),
         )
 
     @property

@@ -37,6 +37,7 @@ class Receiver(pulumi.CustomResource):
         *,
         host: Input[str],
         port: Input[int],
+        admin_host: Input[str],
         admin_port: Input[int],
         warehouse_dsn: Input[str],
         public_url: Input[str] | None,
@@ -47,6 +48,7 @@ class Receiver(pulumi.CustomResource):
         inputs = {
             "host": host,
             "port": port,
+            "adminHost": admin_host,
             "adminPort": admin_port,
             "warehouseDsn": Output.secret(warehouse_dsn),
             "publicUrl": public_url,
@@ -94,6 +96,7 @@ class Endpoint(pulumi.CustomResource):
         *,
         schema: Input[str],
         slot: Input[str],
+        version: Input[int],
         token_hash: Input[str],
         source: Input[str],
         active: Input[bool],
@@ -105,6 +108,7 @@ class Endpoint(pulumi.CustomResource):
         inputs = {
             "schema": schema,
             "slot": slot,
+            "version": version,
             "hash": token_hash,
             "source": source,
             "active": active,

@@ -84,7 +84,7 @@ class Function:
             parsed = event.Rejection("not valid base64, as AWS said that it is", wire)
         self._lake.store(endpoint, parsed, int(now * 1_000_000), attempt)
         if isinstance(parsed, event.Rejection):
-            log.say("WARN", "stored an unusable body", schema=endpoint.schema, reason=_sayable(parsed.reason))
+            log.say("WARN", log.UNUSABLE, schema=endpoint.schema, reason=_sayable(parsed.reason))
         return OK, endpoint
 
     def _say_refused(self, hash: str, why: str) -> None:

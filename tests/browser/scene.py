@@ -1,7 +1,8 @@
 """A receiver with a day behind it, for somebody to look at: its status page, on a port of its own.
 
-`python -m tests.browser.scene FILE.png` makes the picture in the documentation. The deliveries, the warehouse and the
-numbers are real, made of the samples; how they lie in the last day is drawn, as nobody waits that long.
+`python -m tests.browser.scene FILE.png` makes the picture in the documentation. Receiver, loader and warehouse are
+real, and so are the samples that were just posted: they are in the last minute, loaded or rejected. What came before
+them is drawn, as nobody waits for a day: the bars, the numbers that sum them up, and the URLs' age.
 """
 
 import asyncio
@@ -41,7 +42,8 @@ def looked_at(scene: Scene, *reasons: str) -> Iterator[int]:
         scene.registry.put_schema(SchemaEntry(schema, name, "customerio", "upsert"))
         for slot in ("primary", "secondary")[: 1 + (not paths)]:
             token = new_token()
-            scene.registry.put_endpoint(EndpointEntry(digest(token), schema, slot, "customerio", False, ()))
+            version = 3 if slot == "primary" else 1
+            scene.registry.put_endpoint(EndpointEntry(digest(token), schema, slot, "customerio", False, (), version))
             paths.append(f"/v1/{schema}/{token}")
     _draw(scene, reasons)
     made = "UPDATE endpoints SET created_at = '2026-08-02T09:00:00Z' WHERE slot = 'primary'"
@@ -73,7 +75,7 @@ def _draw(scene: Scene, reasons: tuple[str, ...]) -> None:
                 rejected = int(chance.random() < 0.002) * min(taken, 6)
                 total, bad = total + taken, bad + rejected
                 _add(history._connection, schema, now - minute * 60, Bar(taken, rejected))
-            counts = (schema, 9 * total, 9 * total - bad, bad, int((now - 60) * 1e6))
+            counts = (schema, total, total - bad, bad, int((now - 60) * 1e6))
             scene.spool._connection.execute("INSERT INTO counters VALUES (?1, ?2, ?3, ?4, 0, ?5)", counts)
             if bad:
                 history._connection.execute(

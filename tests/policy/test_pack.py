@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pulumi_policy import PolicyResource, PolicyResourceOptions, StackValidationArgs
+from pulumi_policy import PolicyResource, PolicyResourceOptions, ResourceValidationArgs, StackValidationArgs
 from pulumi_policy.policy import PolicyCustomTimeouts
+from pulumi_policy.policy import _NotApplicableError as NotApplicable
+from pulumi_policy.proxy import UNKNOWN_STRING_VALUE, unknown_checking_proxy
 
 from policy import recorded, rules
 from policy.pack import POLICIES, stack_of
@@ -92,5 +94,40 @@ def test_the_stacks_file_is_read_as_it_is(tmp_path: Path) -> None:
     assert recorded.settings("other", tmp_path) == {"sluice:protect": False, "sluice:x": {"secure": "v1:abc"}}
 
 
-def test_the_stack_is_known_by_the_urn() -> None:
+def test_the_stack_is_known_by_the_urn_and_the_engines_variables() -> None:
     assert stack_of(URN) == "prod"
+    engines = {"PULUMI_ORGANIZATION": "acme", "PULUMI_PROJECT": "sluice"}
+    assert recorded.qualified("prod", engines) == "acme/sluice/prod"
+    assert recorded.qualified("prod", {"PULUMI_PROJECT": "sluice"}) == "prod"
+
+
+def faults(name: str, type_: str, **props: Any) -> list[str]:
+    """What a policy about resources says of one with those properties."""
+    (policy,) = [each for each in POLICIES if each.name == name]
+    found: list[str] = []
+    proxied = unknown_checking_proxy(props)
+    args = ResourceValidationArgs(type_, proxied, URN, "it", OPTIONS, None)
+    policy.validate(args, lambda message, urn=None: found.append(message))  # type: ignore[attr-defined]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("type_", "key"),
+    [
+        ("aws:iam/rolePolicyAttachment:RolePolicyAttachment", "policyArn"),
+        ("aws:iam/rolePolicyAttachmentsExclusive:RolePolicyAttachmentsExclusive", "policyArns"),
+        ("aws:iam/role:Role", "managedPolicyArns"),
+    ],
+)
+def test_what_is_attached_by_arn_is_looked_at_too(type_: str, key: str) -> None:
+    administrator = "arn:aws:iam::aws:policy/AdministratorAccess"
+    given: Any = administrator if key == "policyArn" else [administrator]
+    trust = {"Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": "x"}}]}
+    (fault,) = faults("access-is-named", type_, **{key: given, "assumeRolePolicy": trust})
+    assert "a policy that AWS keeps" in fault
+
+
+def test_a_policy_of_what_is_not_known_yet_waits() -> None:
+    for arn in (UNKNOWN_STRING_VALUE, [UNKNOWN_STRING_VALUE]):
+        with pytest.raises(NotApplicable):
+            faults("access-is-named", "aws:iam/rolePolicyAttachment:RolePolicyAttachment", policyArn=arn)

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from pulumi_policy.proxy import UNKNOWN_STRING_VALUE, UnknownValueError, unknown_checking_proxy
 
 from policy import recorded, rules
 from policy.rules import Declared, Recorded
@@ -22,7 +23,7 @@ CLOSED: dict[str, dict[str, Any]] = {
 
 
 def bucket_faults(about: dict[str, dict[str, Any]], of: str = BUCKET) -> list[str]:
-    bucket = Declared(BUCKET, rules.BUCKET, {})
+    bucket = Declared(BUCKET, rules.BUCKETS[0], {})
     others = [Declared(f"{URN}{kind}::x", f"aws:s3/x:{kind}", what, {"bucket": [of]}) for kind, what in about.items()]
     return list(rules.bucket_faults(bucket, [bucket, *others]))
 
@@ -47,6 +48,14 @@ def test_a_bucket_is_private_with_all_four_settings(setting: str, value: bool | 
     settings = {**CLOSED["BucketPublicAccessBlock"], setting: value}
     (fault,) = bucket_faults({**CLOSED, "BucketPublicAccessBlock": settings})
     assert fault.endswith(f"doesn't set {setting}")
+
+
+def test_a_bucket_of_the_older_type_is_asked_for_the_same() -> None:
+    of = {"bucket": [f"{BUCKET}V2"]}
+    bucket = Declared(f"{BUCKET}V2", rules.BUCKETS[1], {})
+    versioned = Declared(f"{URN}v", "aws:s3/bucketVersioningV2:BucketVersioningV2", CLOSED["BucketVersioning"], of)
+    assert len(list(rules.bucket_faults(bucket, [bucket]))) == 4
+    assert len(list(rules.bucket_faults(bucket, [bucket, versioned]))) == 3
 
 
 @pytest.mark.parametrize("status", ["Suspended", "Disabled", None])
@@ -153,10 +162,41 @@ def test_a_wildcard_action_is_found(action: Any) -> None:
     assert access(Action=action) == ["statement 2 allows a wildcard action: name each one"]
 
 
+def proxied(document: dict[str, Any]) -> Any:
+    """As the engine hands an object over."""
+    return unknown_checking_proxy(document)
+
+
+def test_a_document_that_is_an_object_is_read_like_one_in_json() -> None:
+    wide = {"Statement": [{"Effect": "Allow", "Action": ["s3:*"], "Resource": ["arn:aws:s3:::lake"]}]}
+    for document in (wide, proxied(wide), json.dumps(wide), {"Statement": wide["Statement"][0]}):
+        assert list(rules.access_faults(document)) == ["statement 1 allows a wildcard action: name each one"]
+    assert list(rules.tls_faults(proxied({"Statement": [DENY]}))) == []
+    wide["Statement"][0]["Resource"] = [UNKNOWN_STRING_VALUE]
+    with pytest.raises(UnknownValueError):
+        list(rules.access_faults(proxied(wide)))
+
+
+@pytest.mark.parametrize("document", ["", "no JSON", "[]", "{}", '{"Statement": ["s3:*"]}', None, 3])
+def test_a_document_that_cannot_be_read_is_a_fault_and_no_pass(document: Any) -> None:
+    (fault,) = rules.access_faults(document)
+    assert "can't be read" in fault
+    assert len(list(rules.tls_faults(document))) == 1
+
+
+@pytest.mark.parametrize("name", ["AdministratorAccess", "service-role/AWSLambdaBasicExecutionRole"])
+@pytest.mark.parametrize("partition", ["aws", "aws-cn"])
+def test_a_policy_that_aws_keeps_is_a_wildcard(name: str, partition: str) -> None:
+    own = "arn:aws:iam::123456789012:policy/own"
+    assert len(list(rules.attachment_faults([own, f"arn:{partition}:iam::aws:policy/{name}"]))) == 1
+    assert list(rules.attachment_faults([own])) == []
+
+
 def test_all_but_some_and_everybody_are_found() -> None:
     assert len(access(NotAction="s3:DeleteObject")) == 1
     assert len(access(NotResource="arn:aws:s3:::other")) == 1
     assert len(access(Principal="*")) == len(access(Principal={"AWS": "*"})) == 1
+    assert len(access(Principal={"Service": "a", "Federated": ["b", "*"]})) == 1
     assert access(Principal={"Service": "lambda.amazonaws.com"}) == []
 
 
@@ -194,14 +234,32 @@ def test_views_hold_no_data() -> None:
         (rules.TABLE, ICEBERG, False, True),
         (rules.TABLE, ICEBERG, True, False),
         (rules.TABLE, {}, False, False),
-        (rules.BUCKET, {}, False, True),
+        (rules.BUCKETS[0], {}, False, True),
+        (rules.BUCKETS[1], {}, False, True),
         (rules.PASSWORD, {}, False, False),
     ],
 )
 def test_what_goes_with_its_data(type_: str, inputs: dict[str, Any], is_kept: bool, is_lost: bool) -> None:
     resource = Recorded(f"{URN}{type_}::x", type_, inputs, is_kept=is_kept)
-    assert rules.dropped([resource], set()) == ([resource] if is_lost else [])
-    assert rules.dropped([resource], {resource.urn}) == []
+    assert rules.dropped([resource], {}) == ([resource] if is_lost else [])
+    assert rules.dropped([resource], {resource.urn: inputs}) == []
+
+
+@pytest.mark.parametrize(
+    ("type_", "key"), [(rules.DATABASE, "name"), (rules.TABLE, "databaseName"), (rules.BUCKETS[0], "bucket")]
+)
+def test_what_is_declared_under_another_name_goes_with_its_data(type_: str, key: str) -> None:
+    inputs = {**ICEBERG, key: "one", "description": "old"}
+    resource = Recorded(f"{URN}{type_}::x", type_, inputs)
+    assert rules.dropped([resource], {resource.urn: {**inputs, key: "two"}}) == [resource]
+    assert rules.dropped([resource], {resource.urn: {**inputs, "description": "new"}}) == []
+    unknown = {name: value for name, value in inputs.items() if name != key}
+    assert rules.dropped([resource], {resource.urn: unknown}) == [], "not known yet"
+
+
+def test_a_schema_that_was_adopted_once_is_never_dropped() -> None:
+    adopted = Recorded(f"{URN}x::x", rules.SCHEMA, {"destroyData": True, "adopt": False}, {"adopted": True})
+    assert rules.dropped([adopted], {}) == []
 
 
 def test_a_token_that_is_being_rotated_is_known_by_its_keepers() -> None:

@@ -34,7 +34,7 @@ def receiver(context: Context) -> Iterator[Running]:
 
 
 def delete(context: Context, path: str, **state: Any) -> None:
-    whole = {"schema": running.SCHEMA, "slot": "primary", "hash": hash_of(path), **state}
+    whole = {"schema": running.SCHEMA, "slot": "primary", "version": 1, "hash": hash_of(path), **state}
     asyncio.run(Endpoint().delete(context, whole))
 
 

@@ -38,6 +38,7 @@ def refuses(port: int) -> bool:
 def up(context: Context, **inputs: Any) -> dict[str, Any]:
     given = {
         "host": "127.0.0.1",
+        "adminHost": "127.0.0.1",
         "adminPort": 0,
         "warehouseDsn": "postgresql://x",
         "spoolMaxBytes": 2**30,
@@ -54,6 +55,26 @@ def drift(context: Context, state: dict[str, Any]) -> set[str]:
 def pid(context: Context) -> int | None:
     running = receiver_process.answers(context.home)
     return running and running["pid"]
+
+
+def test_a_status_page_that_is_opened_to_others_is_warned_of_once(tmp_path: Path) -> None:
+    said = []
+
+    async def say(message: str, warning: bool) -> None:
+        said.append((message[:27], warning))
+
+    def remark(state: dict[str, Any], inputs: dict[str, Any]) -> list[tuple[str, bool]]:
+        said.clear()
+        asyncio.run(Receiver().remark(Context(tmp_path, "sluice", "dev", {}, say), state, inputs))
+        return said
+
+    opened = {"adminHost": "10.1.2.3", "adminPort": 8788}
+    closed = {"adminHost": "127.0.0.1", "adminPort": 8788}
+    none = {"adminHost": "10.1.2.3", "adminPort": 0}
+    warning = [("the status page at 10.1.2.3", True)]
+    assert remark({}, opened) == remark(closed, opened) == remark(none, opened) == warning
+    assert remark(opened, {**opened, "port": 1}) == remark({}, closed) == remark(opened, closed) == []
+    assert remark({}, none) == []
 
 
 def test_a_port_that_is_taken_leaves_the_running_receiver_where_it_is(context: Context) -> None:
@@ -98,10 +119,10 @@ def test_what_the_registry_lost_shows_and_an_update_puts_it_there_again(context:
     state = up(context, port=free_port())
     for file in context.home.glob("registry.db*"):
         file.unlink()
-    assert drift(context, state) == {"adminPort", "warehouseDsn", "spoolMaxBytes", "keepFreeBytes"}
+    assert drift(context, state) == {"adminHost", "adminPort", "warehouseDsn", "spoolMaxBytes", "keepFreeBytes"}
     assert not list(context.home.glob("registry.db*")), "a look makes nothing"
     (context.home / "registry.db").touch()  # as a killed update leaves it
-    assert drift(context, state) == {"adminPort", "warehouseDsn", "spoolMaxBytes", "keepFreeBytes"}
+    assert drift(context, state) == {"adminHost", "adminPort", "warehouseDsn", "spoolMaxBytes", "keepFreeBytes"}
     up(context, port=state["port"])
     assert drift(context, state) == set()
     with Registry(context.home / "registry.db") as registry:

@@ -1,19 +1,21 @@
 """The status page's port: what it tells, to whom, and that no delivery is the worse for it."""
 
 import contextlib
+import re
 import socket
 import sqlite3
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from receiver import token
+from receiver.admin_address import AdminAddress
 from receiver.control import ask_sync
-from receiver.registry import Registry, SchemaEntry
+from receiver.registry import EndpointEntry, Registry, SchemaEntry
 from receiver.spool import Spool
 from tests.postgres import free_port
 from tests.receiver import running
@@ -82,6 +84,8 @@ def test_the_page_tells_each_integration_and_what_became_of_its_events(port: int
     assert "Stitch &lt;b&gt;Customer.io&lt;/b&gt;" in text
     assert f"<code>{SCHEMA}</code>" in text
     assert f"<code>{token.fingerprint(hash_of(path))}</code>" in text
+    assert '<td class="wide" data-label="version">1</td>' in text
+    assert re.search(r">\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \S+</span></header>", text), "with its time zone"
     assert "<dt>accepted</dt><dd>5</dd>" in text
     assert "<dd>5 waiting</dd>" in text
     assert "Last hour: 5 events, 2 rejected" in text
@@ -100,11 +104,11 @@ def test_the_metrics_are_prometheus_s_and_count_each_answer(port: int, path: str
     receiver.request("GET", path)
     time.sleep(1.1)
     found = metrics(port)
-    assert found["sluice_deliveries_total", SCHEMA, "200"] == 2
-    assert found["sluice_misdirected_total", "401"] == found["sluice_misdirected_total", "405"] == 1
-    assert found["sluice_unauthorized_total",] == 1
-    assert found["sluice_accepted_total", SCHEMA] == found["sluice_spool_rows", SCHEMA] == 2
-    assert found["sluice_rejected_total", SCHEMA] == 0, "it is, when the warehouse has it"
+    assert found["sluice_deliveries_total", "200", SCHEMA] == 2
+    assert found["sluice_unmatched_requests_total", "401"] == found["sluice_unmatched_requests_total", "405"] == 1
+    assert found["sluice_refused_deliveries_total",] == 1
+    assert found["sluice_accepted_events_total", SCHEMA] == found["sluice_spool_events", SCHEMA] == 2
+    assert found["sluice_rejected_events_total", SCHEMA] == 0, "it is, when the warehouse has it"
     assert found["sluice_spool_bytes",] == len(event("a")) + 2
     assert 0 < found["sluice_loader_lag_seconds", SCHEMA] < 60
     assert (found["sluice_warehouse_up",], found["sluice_ready",]) == (0, 1)
@@ -118,28 +122,99 @@ def test_the_metrics_are_prometheus_s_and_count_each_answer(port: int, path: str
         assert line.startswith(("# HELP ", "# TYPE ", "sluice_", "process_"))
 
 
+def test_each_live_url_has_its_version(home: Path, port: int) -> None:
+    with Registry(home / "registry.db") as registry:
+        registry.put_endpoint(EndpointEntry("0" * 64, SCHEMA, "primary", "customerio", False, (), 7))
+    with running.ended(start(home)):
+        assert '<td class="wide" data-label="version">7</td>' in get(port, "/").body.decode()
+
+
+def test_a_clock_that_was_set_back_makes_no_negative_lag(home: Path, port: int, path: str) -> None:
+    with Spool(home / "spool.db") as spool:
+        spool.append([arrival(event("e"), SCHEMA)._replace(received_at=int((time.time() + 3600) * 1e6))])
+    with running.ended(start(home)):
+        found = metrics(port)
+    assert (found["sluice_loader_lag_seconds", SCHEMA], found["sluice_spool_events", SCHEMA]) == (0, 1)
+
+
 def test_strangers_make_no_new_lines_of_metrics(port: int, path: str, receiver: Running) -> None:
     def names() -> set[tuple[str, ...]]:
-        return {sample[:-1] if sample[0].startswith("sluice_misdirected") else sample for sample in metrics(port)}
+        found = metrics(port)
+        return {sample[:-1] if sample[0].startswith("sluice_unmatched_requests") else sample for sample in found}
 
     before = names()
     for number in range(30):
         receiver.post(f"/v1/schema{number}/{new_token()}", event("y"))
         receiver.request("GET", f"/{number}")
     time.sleep(1.1)
-    assert names() - before <= {("sluice_misdirected_total",)}
+    assert names() - before <= {("sluice_unmatched_requests_total",)}
 
 
 @pytest.mark.parametrize(
     ("host", "status"),
     [("127.0.0.1:{}", 200), ("localhost:{}", 200), ("LOCALHOST:{}", 200), ("[::1]:{}", 200),
-     ("evil.example:{}", 421), ("127.0.0.1", 421), ("127.0.0.1:1", 421), ("localhost.evil.example:{}", 421), ("", 421)],
+     ("127.0.0.1", 200), ("localhost:1", 200), ("evil.example:{}", 421), ("evil.example", 421), ("10.1.2.3:{}", 421),
+     ("localhost.evil.example:{}", 421), ("localhost@evil.example:{}", 421), ("127.0.0.1:{}:1", 421), ("", 421)],
 )  # fmt: skip
 def test_only_its_own_names_are_answered(port: int, receiver: Running, host: str, status: int) -> None:
     for path in ("/", "/metrics", "/health", "/ready", "/nothing"):
         reply = get(port, path, host=host.format(port))
         assert reply.status == (404 if status == 200 and path == "/nothing" else status)
         assert status == 200 or SCHEMA.encode() not in reply.body
+
+
+@pytest.mark.parametrize(
+    ("bound", "is_open", "own", "others"),
+    [
+        (
+            "127.0.0.1",
+            False,
+            ["localhost:1", "127.0.0.1", "[::1]:80"],
+            ["10.1.2.3", "[fe80::1]", "box", "::1:80", ":80"],
+        ),
+        ("localhost", False, ["localhost:1", "127.0.0.1", "[::1]:80"], ["10.1.2.3", "box"]),
+        ("127.0.0.2", False, ["localhost:1", "127.0.0.2:5"], ["127.0.0.3"]),
+        ("10.1.2.3", True, ["10.1.2.3:8788", "10.9.9.9", "[fe80::1]:80", "localhost:1"], ["box", "evil.example:8788"]),
+        ("::", True, ["[::1]:1", "[2001:db8::1]", "10.1.2.3"], ["box.example.com", "[box]", "[", "", "10.1.2.3.evil"]),
+        ("box.example.com", True, ["BOX.example.com:1", "10.1.2.3", "localhost"], ["evil.example", "example.com"]),
+    ],
+)
+def test_an_address_answers_to_itself_and_where_others_may_come_to_addresses_but_to_no_other_name(
+    bound: str, is_open: bool, own: list[str], others: list[str]
+) -> None:
+    where = AdminAddress(bound, 8788)
+    assert where.is_open == is_open
+    assert [each for each in own if not where.answers_to(each)] == []
+    assert [each for each in others if where.answers_to(each)] == []
+    assert where.url == ("http://[::1]:8788/" if bound == "::" else f"http://{bound}:8788/")
+
+
+def test_told_so_it_listens_on_every_address_says_that_it_is_open_and_still_looks_at_the_name(
+    home: Path, port: int, path: str
+) -> None:
+    set_setting(home, "admin_host", "0.0.0.0")  # noqa: S104
+    with running.ended(start(home)) as receiver:
+        assert get(port, "/health").status == 200
+        assert get(port, "/", host=f"10.1.2.3:{port}").status == 200
+        assert get(port, "/", host=f"evil.example:{port}").status == 421
+        told = {"port": port, "url": f"http://127.0.0.1:{port}/", "open": True, "trouble": None}
+        assert ask_sync(home, "status")["admin"] == told
+        assert "others than this machine may reach it" in receiver.log()
+        set_setting(home, "admin_host", None)
+        assert until(lambda: get_or_none(port, f"10.1.2.3:{port}") == 421)
+        assert not ask_sync(home, "status")["admin"]["open"]
+
+
+def test_an_address_that_is_not_this_machine_s_is_said_and_keeps_no_delivery_out(
+    home: Path, port: int, path: str
+) -> None:
+    set_setting(home, "admin_host", "192.0.2.1")
+    with running.ended(start(home)) as receiver:
+        assert receiver.post(path, event("e")).status == 200
+        trouble = until(lambda: ask_sync(home, "status")["admin"]["trouble"])
+        assert trouble.startswith(f"can't listen on 192.0.2.1, port {port}: ")
+        set_setting(home, "admin_host", "127.0.0.1")
+        assert get(port, "/health").status == 200
 
 
 def test_every_answer_forbids_what_a_browser_might_do_with_it(port: int, receiver: Running) -> None:
@@ -190,6 +265,38 @@ def test_nonsense_is_answered_or_cut_off_and_quotes_nothing(port: int, receiver:
             assert b"<b>" not in answer
             assert b" 200 " not in answer
     assert get(port, "/health").status == 200
+
+
+def test_a_length_below_nothing_is_none(port: int, receiver: Running) -> None:
+    get(port, "/health")
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        connection.sendall(f"POST / HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Length: -1\r\n\r\n".encode())
+        assert connection.recv(1000).startswith(b"HTTP/1.1 405 "), "though the body never ends"
+
+
+def test_a_request_that_trickles_in_is_cut_off(port: int, receiver: Running) -> None:
+    get(port, "/health")
+    with socket.create_connection(("127.0.0.1", port), timeout=0.2) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nx: ")
+        for _ in range(300):  # a byte each fifth of a second
+            try:
+                connection.sendall(b"x")
+                assert connection.recv(1000) == b""
+                break
+            except TimeoutError:
+                continue
+            except ConnectionError:
+                break
+        else:
+            raise AssertionError("it holds the connection for as long as it likes")
+
+
+def test_a_page_is_made_once_a_second_however_many_ask(port: int, receiver: Running) -> None:
+    get(port, "/")
+    asked = 60
+    with ThreadPoolExecutor(8) as pool:
+        pages = list(pool.map(lambda _: get(port, "/metrics").body, range(asked)))
+    assert len(set(pages)) < asked / 2, "each has the processor time of its making"
 
 
 def test_health_and_readiness(port: int, home: Path, path: str, receiver: Running) -> None:
@@ -256,7 +363,7 @@ def test_another_port_and_none_are_followed_without_a_restart(home: Path, port: 
             return probe.connect_ex(("127.0.0.1", port)) != 0
 
     assert until(lambda: refuses(port) and refuses(other))
-    assert ask_sync(home, "status")["admin"] == {"port": 0, "trouble": None}
+    assert ask_sync(home, "status")["admin"]["trouble"] is None
 
 
 def test_a_successor_takes_it_over_with_its_history(home: Path, port: int, path: str, receiver: Running) -> None:
@@ -278,12 +385,12 @@ def test_senders_are_served_while_the_page_is_asked_by_too_many(port: int, path:
         assert receiver.post(path, event(f"e{number}")).status == 200
     for each in silent:
         each.close()
-    assert until(lambda: get_or_none(port)).status == 200
+    assert until(lambda: get_or_none(port) == 200)
 
 
-def get_or_none(port: int) -> Any:
+def get_or_none(port: int, host: str | None = None) -> int | None:
     with contextlib.suppress(ConnectionError):
-        return get(port, "/health")
+        return get(port, "/health", host=host).status
     return None
 
 

@@ -2,6 +2,8 @@
 
 import json
 import logging
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from receiver import logs
 from receiver.control import ask_sync
 from receiver.logs import Formatter, Sparingly, facts, readable
 from receiver.rejects import kind
-from tests.receiver.running import Running, event, register, until
+from tests.receiver.running import ROOT, Running, event, register, until
 
 
 def line(message: str, exc_info: object = None, **told: object) -> str:
@@ -49,6 +51,19 @@ def test_a_person_reads_one_plain_line() -> None:
     assert shown.endswith("WARNING receiver.app: refused a delivery (token 222e5a24029f, reason why)")
 
 
+def test_at_a_terminal_a_process_logs_plain_lines_and_else_json() -> None:
+    program = "import logging; from receiver.logs import log_to; log_to(logging.StreamHandler()); logging.warning('hi')"
+    ours, theirs = os.openpty()
+    try:
+        subprocess.run([sys.executable, "-c", program], cwd=ROOT, stderr=theirs, check=True)
+        assert os.read(ours, 1000).decode().endswith("WARNING root: hi\r\n")
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    piped = subprocess.run([sys.executable, "-c", program], cwd=ROOT, stderr=subprocess.PIPE, check=True).stderr
+    assert json.loads(piped)["event"] == "hi"
+
+
 @pytest.mark.parametrize("text", ["no JSON", "[1]", '{"event": "another\'s"}', "3", ""])
 def test_a_line_that_is_not_ours_stays_as_it_is(text: str) -> None:
     assert readable(text) == text
@@ -77,6 +92,8 @@ def test_reasons_are_few_whatever_is_sent() -> None:
     told = "Content-Encoding isn't known (gzip, deflate, identity are)"
     assert kind("Content-Encoding '<b>\\'x' isn't known (gzip, deflate, identity are)") == told
     assert kind("not a JSON object") == "not a JSON object"
+    assert kind("23514: CheckViolation (row (1,\n2) of it)") == "23514: CheckViolation"
+    assert kind('22003: value "1e9\n9" is out of range') == "22003: value …"
 
 
 def test_each_rejected_delivery_is_a_line_up_to_a_bound(home: Path, receiver: Running) -> None:

@@ -5,6 +5,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,27 @@ def test_an_endpoint_s_values_may_change_but_not_when_it_was_made(home: Path, re
     assert registry.endpoints() == [changed]
     with sqlite3.connect(home / "registry.db") as raw:
         assert raw.execute("SELECT created_at FROM endpoints").fetchall() == [("then",)]
+
+
+def test_a_registry_of_an_earlier_version_gets_what_it_lacks_and_keeps_its_endpoints(home: Path) -> None:
+    with sqlite3.connect(home / "registry.db") as raw:
+        raw.executescript("""
+            CREATE TABLE endpoints (
+                hash TEXT PRIMARY KEY, schema TEXT NOT NULL, slot TEXT NOT NULL, source TEXT NOT NULL,
+                signed INTEGER NOT NULL, signing_keys TEXT NOT NULL, created_at TEXT NOT NULL);
+            CREATE TABLE schemas (
+                schema TEXT PRIMARY KEY, display_name TEXT NOT NULL, source TEXT NOT NULL, loading TEXT NOT NULL);
+            CREATE TABLE settings (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+            INSERT INTO endpoints VALUES ('aa', 'stitch_customerio', 'primary', 'customerio', 0, '[]', 'then');
+            PRAGMA user_version = 1;""")
+    old = EndpointEntry("aa", "stitch_customerio", "primary", "customerio", False, ())
+    for _ in range(2):
+        with Registry(home / "registry.db", make=False) as registry:
+            assert registry.endpoints() == [old]
+            assert registry.created_at() == {"aa": "then"}
+    with Registry(home / "registry.db") as registry:
+        registry.put_endpoint(replace(old, version=2))
+        assert registry.endpoints() == [replace(old, version=2)]
 
 
 def test_the_version_changes_when_another_wrote(home: Path, registry: Registry) -> None:

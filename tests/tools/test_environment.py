@@ -83,3 +83,71 @@ class TestPassphrase:
     )
     def test_another_stack_may_bring_its_own_way(self, settings: dict[str, object], outer: dict[str, str]) -> None:
         assert environment.passphrase("prod", settings, outer) is None
+
+    @pytest.mark.parametrize("backend", ["https://api.pulumi.com", "https://pulumi.example.com"])
+    def test_pulumi_cloud_keeps_secrets_by_itself(self, backend: str) -> None:
+        assert environment.passphrase("prod", {}, {"PULUMI_CONFIG_PASSPHRASE": ""}, backend=backend) is None
+        with pytest.raises(environment.MissingPassphrase):
+            environment.passphrase("prod", {"encryptionsalt": "v1:…"}, {}, backend=backend)
+
+    @pytest.mark.parametrize("backend", [None, "s3://bucket", "gs://bucket", "azblob://box", "file:///srv/state"])
+    def test_a_backend_that_only_keeps_files_needs_one(self, backend: str | None) -> None:
+        with pytest.raises(environment.MissingPassphrase):
+            environment.passphrase("prod", {}, {}, backend=backend)
+
+
+class TestBackend:
+    """Where a stack's state is: PULUMI_BACKEND_URL, then what it was before dev's, then Pulumi.yaml, then here."""
+
+    ELSEWHERE = (
+        "s3://acme-state?region=eu-west-1&awssdk=v2",
+        "gs://acme-state",
+        "azblob://state",
+        "https://api.pulumi.com",
+        "http://pulumi.internal:8080",
+        "file:///srv/state",
+        "file://~",
+        "file://./state",
+    )
+    MAKES = (
+        "file:///home/me/my%20clone/.sluice",
+        "file:///home/me/my clone/.sluice",
+        "file:///another/clone/.sluice/",
+        "file:///home/me/clone/.sluice/state?no_tmp_dir=true",
+    )
+
+    @pytest.mark.parametrize("url", ELSEWHERE)
+    def test_one_elsewhere_is_kept_for_every_stack_but_dev(self, url: str) -> None:
+        outer = {"PULUMI_BACKEND_URL": url}
+        assert environment.backend_of("prod", {}, outer) == url
+        assert environment.backend_of("dev", {"backend": {"url": url}}, outer) is None
+        assert made(outer, backend=url)["PULUMI_BACKEND_URL"] == url
+
+    @pytest.mark.parametrize("url", [*MAKES, "", " "])
+    def test_what_make_itself_printed_says_nothing(self, url: str) -> None:
+        outer = {"PULUMI_BACKEND_URL": url}
+        assert environment.backend_of("prod", {}, outer) is None
+        assert environment.backend_of("prod", {"backend": {"url": "s3://acme"}}, outer) == "s3://acme"
+
+    def test_the_environment_comes_before_pulumi_yaml(self) -> None:
+        project = {"backend": {"url": "s3://written"}}
+        assert environment.backend_of("prod", project, {"PULUMI_BACKEND_URL": "s3://given"}) == "s3://given"
+        assert environment.backend_of("prod", project, {}) == "s3://written"
+        assert environment.backend_of("prod", {"backend": None}, {}) is None
+        assert environment.backend_of("prod", {"backend": "s3://no-mapping"}, {}) is None
+
+    def test_a_shell_that_got_devs_has_not_forgotten_the_teams(self) -> None:
+        """Otherwise `make up STACK=prod` would go on, in that shell, with an empty state of this folder."""
+        shell = made({"PULUMI_BACKEND_URL": "s3://acme"})
+        assert shell["PULUMI_BACKEND_URL"] == environment.backend_url(ROOT)
+        assert environment.backend_of("prod", {}, shell) == "s3://acme"
+        assert made(shell) == shell
+        prod = made(shell, backend="s3://acme")
+        assert prod["PULUMI_BACKEND_URL"] == "s3://acme"
+        assert made(prod, backend="s3://acme") == prod
+        assert made(prod)["PULUMI_BACKEND_URL"] == environment.backend_url(ROOT)
+
+    def test_a_backend_is_shown_without_what_may_be_a_key(self) -> None:
+        assert environment.shown("s3://bucket/a%20b?region=eu-west-1&sig=abc") == "s3://bucket/a b"
+        assert environment.shown("https://user:key@pulumi.example.com:8443/x") == "https://pulumi.example.com:8443/x"
+        assert environment.shown("file:///srv/the%20state") == "file:///srv/the state"

@@ -43,7 +43,10 @@ def test_a_time_without_a_zone_is_this_machines() -> None:
     assert zoned.until == datetime(2026, 11, 2, tzinfo=timezone(timedelta(hours=2)))
 
 
-@pytest.mark.parametrize("text", ["yesterday", "2026-13-01", "01.11.2026", "0001-01-01T00:00", "2026-11-01 25:00", "1"])
+@pytest.mark.parametrize(
+    "text",
+    ["yesterday", "2026-13-01", "01.11.2026", "0001-01-01T00:00", "0001-01-01T00:00+14:00", "2026-11-01 25:00", "1"],
+)
 def test_what_is_no_date_is_refused_by_its_name_with_what_would_be_right(text: str) -> None:
     for name in "SINCE", "UNTIL":
         given = {"SINCE": "", "UNTIL": "", name: text}

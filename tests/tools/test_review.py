@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from tools.review import plan as plans
 from tools.review.declared import declared
 from tools.review.deployed import deployed
 from tools.review.integrations import events_in_words
-from tools.review.notes import Evidence, Review
+from tools.review.notes import Evidence, Review, named
 from tools.review.plan import UNKNOWN, Plan, Resource, Step
 from tools.review.review import review
 
@@ -161,6 +162,12 @@ def test_a_removed_integration_without_traffic_keeps_its_schema_and_is_no_danger
     assert not found.alarms
 
 
+def test_a_removed_integration_with_two_urls_is_told_of_both_and_of_no_address() -> None:
+    found = read(file(port=9999), state(slots={"primary": 1, "secondary": 2}), last_used=NEVER)
+    assert "`) are revoked after a drain" in said(found)
+    assert "address of every URL" not in said(found)
+
+
 def test_a_pinned_rename_keeps_everything() -> None:
     found = read(file({**STITCH, "name": "Other", "schema": S}))
     assert said(found) == "renamed from `Stitch Customer.io`; its schema, rows and URLs stay"
@@ -240,9 +247,15 @@ def test_changed_views_are_named() -> None:
 
 
 def test_the_parts_of_the_platform_are_told_with_their_numbers() -> None:
-    changes = {"code": ("a", "b"), "adminPort": (8788, 0), "spoolMaxBytes": (5368709120, 1048576.0)}
+    changes = {
+        "code": ("a", "b"),
+        "adminHost": ("127.0.0.1", "::"),
+        "adminPort": (8788, 0),
+        "spoolMaxBytes": (5368709120, 1048576.0),
+    }
     found = read(file(STITCH), None, step("update", "sluice:index:Receiver", "receiver", **changes))
     assert "the receiver's code changes" in said(found)
+    assert "the status page gets another address" in said(found)
     assert "the status page's port: 8788 → 0" in said(found)
     assert "the spool's bound: 5 368 709 120 → 1 048 576 bytes" in said(found)
     assert found.sections[-1].title == "The platform"
@@ -343,6 +356,12 @@ def test_destroy_data_turned_on_is_loud(known_by: str) -> None:
     assert "`destroyData` is turned on" in alarms(found, "data")[0]
 
 
+def test_one_resource_and_several_are_counted_in_english() -> None:
+    (one,) = [step("update", "sluice:index:PostgresSchema", f"{S}-schema", S, destroyData=(False, True))]
+    assert read(file(STITCH, destroyData=True), None, one).summary == "1 resource changes, and no integration."
+    assert read(file(STITCH, destroyData=True), None, one, one).summary == "2 resources change, and no integration."
+
+
 def test_destroy_data_that_was_on_or_goes_off_is_not() -> None:
     assert not read(file(STITCH, destroyData=True), state(destroyData=True)).alarms
     off = read(file(STITCH), state(destroyData=True))
@@ -417,7 +436,7 @@ def test_the_same_warehouse_on_another_port_is_not() -> None:
         step("update", "sluice:index:Receiver", "receiver", warehouseDsn=("[secret]", UNKNOWN)),
     ]
     found = read(file(STITCH), None, *port)
-    assert "PostgreSQL is given another port" in said(found)
+    assert said(found) == "PostgreSQL is given another port"
     assert not found.alarms
 
 
@@ -495,7 +514,11 @@ def test_a_removed_integration_is_loud_unless_it_is_known_to_be_idle(used: Any, 
 
 def test_a_rename_without_a_pin_is_recognised() -> None:
     (alarm,) = alarms(read(file({**STITCH, "name": "New"})), "feed")
-    assert f"If `New` is the same one renamed, pin `schema: {S}` there" in alarm
+    hint = f"if `New` is the same one renamed, pin `schema: {S}` there"
+    assert hint in alarm
+    idle = read(file({**STITCH, "name": "New"}), last_used=NEVER)
+    assert hint in said(idle)
+    assert not idle.alarms
 
 
 def test_a_disconnected_integration_is_loud() -> None:
@@ -517,6 +540,11 @@ def test_a_changed_signing_key_without_the_previous_one_is_loud() -> None:
     assert not read(file(signed, credentials=both), state(signed=True), keys).alarms
 
 
+def test_another_api_is_told() -> None:
+    moved = step("update", "sluice:index:ReportingWebhook", f"{S}-webhook", S, apiUrl=("https://a", "https://b"))
+    assert "another `customerioApi`" in said(read(file(CONNECTED), state(connected=True), moved))
+
+
 def test_another_region_is_loud() -> None:
     assert "another workspace" in alarms(read(file({**CONNECTED, "region": "eu"}), state(connected=True)), "feed")[0]
 
@@ -527,6 +555,15 @@ def test_another_address_is_loud_for_senders_by_hand_alone(config: dict[str, Any
         "paste the new ones at the senders of `Stitch Customer.io`" in alarms(read(file(STITCH, **config)), "feed")[0]
     )
     assert not read(file(CONNECTED, **config), state(connected=True)).alarms
+
+
+def test_another_port_behind_a_tunnel_is_loud_for_every_sender() -> None:
+    public = "https://hooks.example.com"
+    port = step("update", "sluice:index:Receiver", "receiver", port=(8787, 8790), publicUrl=(public, public))
+    for integration, connected in ((STITCH, False), (CONNECTED, True)):
+        there = state(connected=connected, url=public)
+        (alarm,) = alarms(read(file(integration, publicUrl=public, port=8790), there, port), "feed")
+        assert "until the tunnel or proxy behind `publicUrl` leads there" in alarm
 
 
 def test_on_aws_the_address_is_the_functions_unless_it_is_given() -> None:
@@ -568,6 +605,32 @@ def test_a_secret_in_clear_is_loud_and_isnt_shown() -> None:
     assert f"`sluice:credentials.{S}.signing_key`" in alarms(found, "secret")[0] + alarms(found, "secret")[1]
     pages = {"markdown": page.markdown(found).encode(), "terminal": page.terminal(found, colour=True).encode()}
     assert not [name for value in (secret, password, token) for name in places_of(value, pages)]
+
+
+@pytest.mark.parametrize(
+    "key", ["signing_key", "app_api_key", "previous_signing_key", "signingKey", "token", "password", "warehouse_dsn"]
+)
+def test_a_secret_at_another_place_than_its_own_is_loud(key: str) -> None:
+    config = file({**STITCH, key: "0123456789abcdef0123"})
+    assert f"`sluice:integrations[0].{key}` holds a secret in clear" in alarms(read(config), "secret")[0]
+    there = {"config": {f"aws:{key}": "0123456789abcdef0123", **config["config"]}}
+    assert f"`aws:{key}` holds a secret in clear" in alarms(read(there), "secret")[0]
+
+
+def test_an_encrypted_secret_and_a_number_are_none_in_clear() -> None:
+    settings = {"aws:secretKey": KEY, "policy:maxTokenAgeDays": "90", "aws:region": "eu-west-1"}
+    assert not read({"config": {**file(STITCH)["config"], **settings}}).alarms
+    assert alarms(read({"config": {"x:y": f"AKIA{'A1' * 8}"}}), "secret")
+
+
+@pytest.mark.parametrize("op", ["create", "update"])
+def test_a_status_page_for_others_is_loud(op: str) -> None:
+    receiver = step(op, "sluice:index:Receiver", "receiver", adminHost=("127.0.0.1", "192.0.2.7"))
+    (alarm,) = alarms(read(file(STITCH, adminHost="192.0.2.7"), None, receiver), "secret")
+    assert "open to whoever reaches `192.0.2.7`, without a password" in alarm
+    assert not read(file(STITCH, adminHost="192.0.2.7", adminPort=0), None, receiver).alarms
+    assert not read(file(STITCH, adminHost="localhost"), None, receiver).alarms
+    assert not read(file(STITCH, adminHost="192.0.2.7"), None, step("update", receiver.type, "x", code=(1, 2))).alarms
 
 
 def test_a_secret_that_was_in_clear_is_still_in_the_history() -> None:
@@ -619,6 +682,13 @@ def test_a_widened_policy_is_loud_and_a_narrowed_one_is_not() -> None:
     assert alarms(read(aws(STITCH), None, step("create", role, "other", policy=(None, wide))), "secret")
 
 
+def test_another_attached_policy_is_loud() -> None:
+    attached = "aws:iam/rolePolicyAttachment:RolePolicyAttachment"
+    (alarm,) = alarms(read(aws(STITCH), None, step("create", attached, "more", policyArn=(None, "arn:x"))), "secret")
+    assert alarm == "`more` (RolePolicyAttachment) is made: it allows what another policy says"
+    assert not read(aws(STITCH), None, step("delete", attached, "more")).alarms
+
+
 def test_a_new_integrations_own_policies_are_not() -> None:
     own = step(
         "create", "aws:iam/rolePolicy:RolePolicy", "second-tables", "second", policy=(None, policy("glue:GetTable"))
@@ -660,12 +730,47 @@ def test_the_dangers_come_before_everything_else() -> None:
     assert text.index("loses data") < text.index("cuts a feed off") < text.index("removed: its URL")
 
 
-def test_a_name_is_no_markup_and_no_control_sequence() -> None:
-    hostile = {**STITCH, "name": "`@me` <b>x", "schema": S}
-    text = page.markdown(read(file(hostile)))
-    assert "**`'@me' <b>x`, schema" in text
-    escape = Evidence("prod", declared(file(STITCH)), plan=Plan(errors=("a\x1b]0;title\x07b",)))
-    assert "\x1b" not in page.terminal(review(escape), colour=False)
+def test_a_name_is_no_markup() -> None:
+    hostile = {**STITCH, "name": "`@me` **b** <b>x", "schema": S}
+    found = read(file(hostile))
+    assert "**`'@me' **b** <b>x`, schema" in page.markdown(found)
+    assert "~ '@me' **b** <b>x, schema" in page.terminal(found, colour=False)
+    assert named("a\r# b\u2028c\u202ed") == "`a # b c d`"
+
+
+@pytest.mark.parametrize("colour", [False, True])
+@pytest.mark.parametrize("sequence", ["\x1b]0;title\x07", "\x1b[2J", "\x1b[8m", "\x9b2J", "\u202e", "\r", "\x08"])
+def test_an_error_or_a_name_moves_no_cursor_and_turns_no_text(sequence: str, colour: bool) -> None:
+    from_state = [
+        *state(slots={"primary": 1})[:-2],
+        *(its for its in state(displayName=f"An{sequence}Old one") if its.schema),
+    ]
+    renamed = read(file(STITCH), from_state)
+    refused = review(Evidence("prod", declared(file(STITCH)), plan=Plan(errors=(f"an{sequence}\n\terror",))))
+    for found in (renamed, refused):
+        for text in (page.terminal(found, colour=colour), page.markdown(found)):
+            assert sequence not in text
+    assert "n    error" not in page.terminal(refused, colour=colour)
+    assert "    error" in page.terminal(refused, colour=colour)
+
+
+def test_the_bases_name_is_no_markup() -> None:
+    found = read(file({**STITCH, "tokens": {"primary": 2}}), None, *rotation(), base=file(STITCH, port=1))
+    assert not found.earlier
+    now = file({**STITCH, "tokens": {"primary": 2}})
+    earlier = replace(read(now, None, *rotation(), base=now), base_name="a`<b>**@x")
+    assert page.markdown(earlier).count("`a'<b>**@x`") == 2
+
+
+@pytest.mark.parametrize("password", ["zebra**quagga", "zebra`quagga", 'zebra"\\quagga', "zebra\u200bquagga"])
+def test_a_secret_is_taken_out_in_whatever_form_it_is_shown(password: str) -> None:
+    config = file({**STITCH, "name": "Other", "schema": S}, credentials={S: {"signing_key": password}})
+    errors = (f"can't use {password}", f"= {json.dumps(password)}")
+    refused = read(config, plan=Plan(errors=errors))
+    told = replace(refused, left=(f"{named(password)} is left",))
+    for text in (page.markdown(told), page.terminal(told, colour=True), page.terminal(told, colour=False)):
+        assert "zebra" not in text
+        assert text.count("[secret]") == 3
 
 
 def test_a_terminal_has_colour_only_where_it_is_asked_for() -> None:
@@ -768,3 +873,13 @@ def test_a_config_with_mistakes_is_read_as_far_as_it_goes() -> None:
     assert list(found.integrations) == [S]
     for nonsense in ({}, {"config": None}, {"config": [1]}, {"config": {"sluice:integrations": "x"}}):
         assert declared(nonsense).integrations == {}
+
+
+def test_a_config_that_pulumi_wrote_anew_says_what_it_said() -> None:
+    """`pulumi config set` and `stack init` make texts of the file's numbers and flags."""
+    written = {"destroyData": "true", "protect": "false", "adminPort": "0", "reservedConcurrency": "10"}
+    meant = {"destroyData": True, "protect": False, "adminPort": 0, "reservedConcurrency": 10}
+    read_again = declared({"config": {f"sluice:{key}": value for key, value in written.items()}}).settings
+    assert {key: read_again[key] for key in meant} == meant
+    kept = {"publicUrl": "https://x", "port": "no number"}
+    assert kept.items() <= declared({"config": {f"sluice:{k}": v for k, v in kept.items()}}).settings.items()

@@ -1,6 +1,8 @@
 """What every workflow keeps to. actionlint, which `make lint` runs, checks the rest of them."""
 
+import os
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,8 @@ FILES = sorted(FOLDER.glob("*.yml"))
 PINNED = re.compile(r"uses: [\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+")
 UP = re.compile(r"\bpulumi (up|destroy|import|refresh --yes)\b|\bmake up\b")
 SECRET = re.compile(r"\$\{\{[^}]*\bsecrets\.")
+ENGINE = re.compile(r"\b(make|pulumi) ")
+OURS = "github.event.pull_request.head.repo.full_name == github.repository"
 
 workflows = pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 
@@ -45,6 +49,14 @@ def faults(text: str) -> list[str]:
         for step in job["steps"]:
             if SECRET.search(str({key: value for key, value in step.items() if key != "env"})):
                 found.append(f"{name} has a secret outside env")
+        if "secrets." in str(job) and ENGINE.search(runs):
+            backend = str(job.get("env", {}).get("PULUMI_BACKEND_URL", ""))
+            if not re.fullmatch(r"\$\{\{ vars\.PULUMI_BACKEND_URL \|\| 'https://[\w.]+' \}\}", backend):
+                found.append(f"{name} may work on an empty state on the runner")
+            if "PULUMI_BACKEND_URL" in runs:
+                found.append(f"{name} sets its backend a second time")
+            if "vars.SLUICE_STACK != ''" not in job.get("if", "") and "needs" not in job:
+                found.append(f"{name} runs where nobody has named a stack")
         if UP.search(runs):
             if any((where.get("concurrency") or {}).get("cancel-in-progress") for where in (workflow, job)):
                 found.append(f"{name} may be cancelled midway")
@@ -71,7 +83,7 @@ def test_pull_requests_of_forks_get_no_credentials() -> None:
         assert "pull_request_target" not in events
         for job in workflow["jobs"].values():
             if "pull_request" in events and "id-token" in job["permissions"]:
-                assert job["if"] == "github.event.pull_request.head.repo.full_name == github.repository"
+                assert OURS in job["if"].split(" && ")
 
 
 @pytest.mark.parametrize(
@@ -83,10 +95,13 @@ def test_pull_requests_of_forks_get_no_credentials() -> None:
         ("deploy", "      contents: read\n", "      contents: write\n"),
         ("deploy", "cancel-in-progress: false", "cancel-in-progress: true"),
         ("deploy", "permissions: {}\n", "permissions: {}\nconcurrency: {group: x, cancel-in-progress: true}\n"),
-        ("deploy", "    environment: ${{ vars.SLUICE_STACK || 'prod' }}\n", ""),
-        ("deploy", "pulumi up --yes", "pulumi up ${{ secrets.ANYTHING }} --yes"),
-        ("deploy", "          pulumi up", "          set -eux\n          pulumi up"),
+        ("deploy", "    environment: ${{ vars.SLUICE_STACK }}\n", ""),
+        ("deploy", 'make up STACK="$STACK"', "make up STACK=${{ secrets.ANYTHING }}"),
+        ("deploy", "run: make up", "run: set -eux; make up"),
+        ("deploy", "vars.SLUICE_STACK != '' && ", ""),
         ("review", 'make -s review STACK="$STACK"', "make -s review STACK=${{ env.STACK }}"),
+        ("review", "vars.PULUMI_BACKEND_URL || 'https://api.pulumi.com'", "vars.PULUMI_BACKEND_URL"),
+        ("drift", '          eval "$settings"', '          eval "$settings"\n          export PULUMI_BACKEND_URL=""'),
     ],
 )
 def test_the_checks_find_what_they_are_for(file: str, before: str, after: str) -> None:
@@ -94,3 +109,35 @@ def test_the_checks_find_what_they_are_for(file: str, before: str, after: str) -
     text = (FOLDER / f"{file}.yml").read_text()
     assert before in text
     assert faults(text.replace(before, after, 1)) != []
+
+
+def step(file: str, job: str, name: str) -> dict[str, Any]:
+    (found,) = [
+        each for each in parsed((FOLDER / f"{file}.yml").read_text())["jobs"][job]["steps"] if each.get("name") == name
+    ]
+    assert isinstance(found, dict)
+    return found
+
+
+def git(root: Path, *arguments: str) -> str:
+    own = ["-c", "user.name=t", "-c", "user.email=t@example.com", "-c", "commit.gpgsign=false"]
+    return subprocess.run(["git", *own, *arguments], cwd=root, check=True, capture_output=True, text=True).stdout
+
+
+def test_an_approval_of_an_older_main_is_not_carried_out(tmp_path: Path) -> None:
+    """An `up` of a commit that main has left behind would undo what came since."""
+    git(tmp_path, "init", "-q")
+    shas = []
+    for message in ("approved late", "newer"):
+        git(tmp_path, "commit", "-q", "--allow-empty", "-m", message)
+        shas.append(git(tmp_path, "rev-parse", "HEAD").strip())
+    steps = parsed((FOLDER / "deploy.yml").read_text())["jobs"]["up"]["steps"]
+    names = [each.get("name") for each in steps]
+    assert steps[0]["with"]["ref"] == "main"
+    assert names.index("Is it still what was approved") < names.index("Up")
+
+    def carried_out(sha: str) -> bool:
+        command = ["bash", "-e", "-o", "pipefail", "-c", step("deploy", "up", "Is it still what was approved")["run"]]
+        return subprocess.run(command, cwd=tmp_path, env={**os.environ, "GITHUB_SHA": sha}).returncode == 0
+
+    assert [carried_out(sha) for sha in shas] == [False, True]

@@ -820,7 +820,7 @@ class TestAlarms:
             "AWS/Firehose",
             "DeliveryToIceberg.DataFreshness",
             dimension,
-            "Events of stitch_customerio have waited in Firehose for more than 15 minutes",
+            "The loader lag of stitch_customerio is more than 15 minutes: its events wait in Firehose",
             statistic="Maximum",
             threshold=900,
         )
@@ -839,7 +839,7 @@ class TestAlarms:
             "AWS/Firehose",
             "IncomingRecords",
             ("DeliveryStreamName", STREAM),
-            "No event of stitch_customerio for 3 hours, which its maxSilenceHours allows",
+            "no event of stitch_customerio for 3 hours, and its maxSilenceHours is 3",
             comparisonOperator="LessThanThreshold",
             threshold=1,
             period=3600,
@@ -872,6 +872,7 @@ class TestAlarms:
                 (*metric[:4], metric[4]["stat"]) for metric in widget["properties"]["metrics"]
             ]
             for widget in widgets
+            if widget["type"] == "metric"
         }
 
         def of_function(metric: str, stat: str = "Sum") -> tuple[str, ...]:
@@ -882,21 +883,32 @@ class TestAlarms:
             return [("AWS/Firehose", metric, "DeliveryStreamName", stream, stat) for stream in streams]
 
         assert shown == {
-            "Requests": [of_function("UrlRequestCount"), of_function("Invocations")],
-            "Refused (4xx), unavailable (5xx)": [of_function("Url4xxCount"), of_function("Url5xxCount")],
+            "Deliveries, whatever the answer": [of_function("UrlRequestCount"), of_function("Invocations")],
+            "Refused (4xx), not ready (5xx)": [of_function("Url4xxCount"), of_function("Url5xxCount")],
             "Function errors and throttles": [of_function("Errors"), of_function("Throttles")],
             "Milliseconds to answer, p99": [of_function("UrlRequestLatency", "p99")],
-            "Events taken": of_streams("IncomingRecords"),
-            "Rows delivered": of_streams("DeliveryToIceberg.SuccessfulRowCount"),
-            "Seconds that the oldest event waits": of_streams("DeliveryToIceberg.DataFreshness", "Maximum"),
-            "Rows that could not be delivered": of_streams("DeliveryToIceberg.FailedRowCount"),
+            "Accepted: deliveries answered 200": of_streams("IncomingRecords"),
+            "Loaded: rows in data, and rejected ones in _sdc_rejected": of_streams(
+                "DeliveryToIceberg.SuccessfulRowCount"
+            ),
+            "Loader lag: seconds that the oldest event has waited": of_streams(
+                "DeliveryToIceberg.DataFreshness", "Maximum"
+            ),
+            "Undelivered: rows below errors/ in the bucket": of_streams("DeliveryToIceberg.FailedRowCount"),
         }
         assert {widget["properties"]["region"] for widget in widgets} == {"eu-west-1"}
+        (table,) = [widget["properties"] for widget in widgets if widget["type"] == "log"]
+        assert table["title"] == "Rejected, by reason"
+        assert table["query"].startswith(
+            "SOURCE 'sluice-receiver-1234567' | filter message = \"stored an unusable body\" |"
+        )
+        assert "stats count(*) as rejected" in table["query"]
+        assert "by schema, reason" in table["query"]
 
     def test_its_graphs_lie_side_by_side_and_none_on_another(self) -> None:
         widgets = json.loads(run_on_aws(STITCH).named("sluice").inputs["dashboardBody"])["widgets"]
         places = [(widget["x"], widget["y"], widget["width"], widget["height"]) for widget in widgets]
-        assert places == [(x, y, 12, 6) for y in (0, 6, 12, 18) for x in (0, 12)]
+        assert places == [*((x, y, 12, 6) for y in (0, 6, 12, 18) for x in (0, 12)), (0, 24, 12, 6)]
 
     def test_there_is_no_graph_of_nothing_which_cloudwatch_refuses(self) -> None:
         widgets = json.loads(run_on_aws().named("sluice").inputs["dashboardBody"])["widgets"]

@@ -59,6 +59,7 @@ class TestOneIntegration:
         assert made.inputs == {
             "host": "127.0.0.1",
             "port": 8787,
+            "adminHost": "127.0.0.1",
             "adminPort": 8788,
             "warehouseDsn": Secret(DSN),
             "spoolMaxBytes": 5 * 1024**3,
@@ -92,6 +93,7 @@ class TestOneIntegration:
         assert made.inputs == {
             "schema": "stitch_customerio",
             "slot": "primary",
+            "version": 1,
             "hash": digest(token("stitch_customerio-token-primary", 1)),
             "source": "customerio",
             "active": True,
@@ -180,13 +182,13 @@ class TestSlots:
             "stitch_customerio-endpoint-secondary",
         }
 
-    def test_a_bumped_slot_changes_its_keeper_and_its_hash_and_nothing_else(self) -> None:
+    def test_a_bumped_slot_changes_its_keeper_and_its_endpoints_version_and_hash_and_nothing_else(self) -> None:
         before = by_name(run(TWO_SLOTS))
         after = by_name(run({**STITCH, "tokens": {"primary": 2, "secondary": 1}}))
         changed = {name for name in before if before[name] != after[name]}
         assert changed == {"stitch_customerio-token-primary", "stitch_customerio-endpoint-primary"}
         old, new = (seen["stitch_customerio-endpoint-primary"].inputs for seen in (before, after))
-        assert {key for key in old if old[key] != new[key]} == {"hash"}
+        assert {key for key in old if old[key] != new[key]} == {"version", "hash"}
         assert after["stitch_customerio-token-primary"].inputs["keepers"] == {"version": "2"}
 
 
@@ -347,6 +349,7 @@ class TestOptionsOfTheConfig:
         engine = run(
             {**STITCH, "loading": "append", "adopt": True, "events": ["sms_*", "email_sent"]},
             port=9001,
+            adminHost="10.1.2.3",
             adminPort=9003,
             postgresPort=9002,
             spoolMaxBytes=2 * 1024**2,
@@ -355,7 +358,7 @@ class TestOptionsOfTheConfig:
         )
         assert engine.named("postgres").inputs == {"port": 9002}
         receiver = engine.named("receiver").inputs
-        assert (receiver["port"], receiver["adminPort"]) == (9001, 9003)
+        assert (receiver["port"], receiver["adminHost"], receiver["adminPort"]) == (9001, "10.1.2.3", 9003)
         assert (receiver["spoolMaxBytes"], receiver["keepFreeBytes"]) == (2 * 1024**2, 0)
         schema = engine.named("stitch_customerio-schema").inputs
         assert (schema["loading"], schema["adopt"], schema["destroyData"]) == ("append", True, True)

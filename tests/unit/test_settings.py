@@ -150,6 +150,10 @@ def test_the_dev_stack_as_shipped_is_valid() -> None:
         ({"postgresPort": -1}, "postgresPort", "-1", "must be 0 or more"),
         ({"postgresPort": 8787}, "postgresPort", "8787", "is the receiver's port too"),
         ({"postgresPort": 70, "port": 70}, "postgresPort", "70", "is the receiver's port too"),
+        *(
+            ({"adminHost": wrong}, "adminHost", json.dumps(wrong), "must be an address or a name of this machine")
+            for wrong in ("127.1", "1.2.3.4.5", "[::1]", "localhost:80", "http://x", "a b", "a/b", "-a", "a..b", "<b>")
+        ),
         ({"adminPort": -1}, "adminPort", "-1", "must be 0 or more"),
         ({"adminPort": 65536}, "adminPort", "65536", "must be 65535 or less"),
         ({"adminPort": 8787}, "adminPort", "8787", "is the receiver's port too: use another one, or 0 for no status"),
@@ -422,6 +426,7 @@ def test_there_is_no_upsert_on_aws() -> None:
     ("key", "value"),
     [
         ("port", 8788),
+        ("adminHost", "::"),
         ("adminPort", 0),
         ("postgresPort", 5432),
         ("spoolMaxBytes", 2**30),
@@ -429,7 +434,7 @@ def test_there_is_no_upsert_on_aws() -> None:
         ("drain", 0),
     ],
 )
-def test_a_key_of_one_machine_is_refused_on_aws_unless_it_says_what_pulumi_yaml_says(key: str, value: int) -> None:
+def test_a_key_of_one_machine_is_refused_on_aws_unless_it_says_what_pulumi_yaml_says(key: str, value: object) -> None:
     mistake = only(mistakes(**on_aws(**{key: value})))
     assert (mistake.path, mistake.problem) == (
         f"sluice:{key}",
@@ -641,3 +646,13 @@ def test_any_config_is_settings_or_a_list_of_mistakes(config: dict[str, Any]) ->
 )
 def test_a_path_is_written_as_pulumi_config_takes_it(location: tuple[str | int, ...], text: str) -> None:
     assert path(location) == text
+
+
+@pytest.mark.parametrize(
+    ("given", "read_as"),
+    [("::", "::"), ("10.1.2.3", "10.1.2.3"), ("Box.Example.com", "box.example.com"),
+     ("localhost", "localhost"), ("0:0:0:0:0:0:0:1", "::1")],
+)  # fmt: skip
+def test_the_status_page_may_be_given_an_address_or_a_name(given: str, read_as: str) -> None:
+    assert read().admin_host == "127.0.0.1"
+    assert read(adminHost=given).admin_host == read_as

@@ -3,6 +3,7 @@
 The program is the one that refuses a config. Here, what can't be read is left out: its mistakes are the page's top.
 """
 
+import contextlib
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -10,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from components.naming import SchemaNameError
 from components.settings import IntegrationSettings, Settings
@@ -23,7 +24,11 @@ WHOLE = "*"
 
 _NAMESPACE = "sluice:"
 _SECRET = ("credentials", "warehouseDsn")
-_TOKEN = re.compile(r"slc_[0-9A-Za-z]{20,}")
+_SECRETS_NAME = re.compile(
+    r"(secret|password|passphrase|token|dsn|(api|app|signing|private|access|secret)_?key)$", re.IGNORECASE
+)
+"""How a key ends whose value is to be kept: one of ours at another place than its own, or one of a provider's."""
+_TOKEN = re.compile(r"slc_[0-9A-Za-z]{20,}|\b(AKIA|ASIA)[0-9A-Z]{16}\b")
 _USER_IN_URL = re.compile(r"\w+://[^\s/@:]*:[^\s/@]+@")
 
 
@@ -66,7 +71,7 @@ def declared(file: Mapping[str, Any]) -> Declared:
         for name, model in Settings.model_fields.items()
         if name not in ("integrations", "credentials", "warehouse_dsn")
     }
-    settings |= {key: value for key, value in values.items() if key in settings and value != ""}
+    settings |= {key: _meant(key, value) for key, value in values.items() if key in settings and value != ""}
     integrations: dict[str, IntegrationSettings] = {}
     items = values.get("integrations")
     for item in items if isinstance(items, list) else ():
@@ -97,6 +102,18 @@ def declared(file: Mapping[str, Any]) -> Declared:
     )
 
 
+def _meant(key: str, value: Any) -> Any:
+    """A setting as the program reads it: Pulumi, when it writes the file anew, makes a text of a number or a flag."""
+    if not isinstance(value, str):
+        return value
+    for name, model in Settings.model_fields.items():
+        if key == (model.alias or name) and model.annotation is not None:
+            with contextlib.suppress(ValidationError):
+                read = TypeAdapter[Any](model.annotation).validate_python(value)
+                return read if isinstance(read, bool | int | float) else value
+    return value
+
+
 def _in_clear(value: Any, path: str = "", *, secret: bool = False) -> Iterator[tuple[str, str]]:
     """Each text that is a secret by its place or by its look: where it is, and the text."""
     if isinstance(value, dict):
@@ -105,7 +122,8 @@ def _in_clear(value: Any, path: str = "", *, secret: bool = False) -> Iterator[t
         for key, item in value.items():
             key = str(key)
             below = f"{path}.{key}" if path else key
-            yield from _in_clear(item, below, secret=secret or (not path and key.removeprefix(_NAMESPACE) in _SECRET))
+            is_one = (not path and key.removeprefix(_NAMESPACE) in _SECRET) or bool(_SECRETS_NAME.search(key))
+            yield from _in_clear(item, below, secret=secret or is_one)
     elif isinstance(value, list):
         for place, item in enumerate(value):
             yield from _in_clear(item, f"{path}[{place}]", secret=secret)
@@ -147,5 +165,9 @@ def is_http(url: object) -> bool:
         parts = urlsplit(str(url or ""))
     except ValueError:
         return False
-    host = parts.hostname or ""
-    return parts.scheme == "http" and not (host in ("localhost", "::1") or host.startswith("127."))
+    return parts.scheme == "http" and not is_loopback(parts.hostname or "")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches it."""
+    return host in ("localhost", "::1") or host.startswith("127.")

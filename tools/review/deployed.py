@@ -5,14 +5,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from components.settings import EVENTS_BY_SOURCE
+from policy.rules import BUCKETS, SCHEMA
+from policy.rules import PASSWORD as TOKEN
 from tools import endpoints
 from tools.review.plan import INTEGRATION, STACK, Resource
 
-SCHEMA = "sluice:index:PostgresSchema"
-DATABASE = "aws:glue/catalogDatabase:CatalogDatabase"
-TABLE = "aws:glue/catalogTable:CatalogTable"
-BUCKET = "aws:s3/bucket:Bucket"
-TOKEN = "random:index/randomPassword:RandomPassword"  # noqa: S105 (a type's name)
 ENDPOINT = "sluice:index:Endpoint"
 ITEM = "aws:dynamodb/tableItem:TableItem"
 SENDER = "sluice:index:Sender"
@@ -78,8 +75,8 @@ def deployed(resources: Iterable[Resource]) -> Deployed:
         if its.type == INTEGRATION
     }
     destroys = [bool(its.inputs.get("destroyData")) for its in live if its.type == SCHEMA]
-    destroys += [bool(its.inputs.get("forceDestroy")) for its in live if its.type == BUCKET]
-    buckets = [its.is_protected for its in live if its.type == BUCKET]
+    destroys += [bool(its.inputs.get("forceDestroy")) for its in live if its.type in BUCKETS]
+    buckets = [its.is_protected for its in live if its.type in BUCKETS]
     limits = [its.inputs.get("reservedConcurrentExecutions") for its in live if "lambda/function:" in its.type]
     limit = next((int(found) for found in limits if found is not None and int(found) >= 0), None)
     return Deployed(

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from components.settings import EVENTS_BY_SOURCE, IntegrationSettings
+from policy.rules import PASSWORD as TOKEN
 from receiver.token import fingerprint
 from tools.review import deployed as there
 from tools.review.declared import WHOLE
@@ -85,17 +86,20 @@ class _Integrations:
         slots = " and ".join(
             f"{slot} (version {its.version}, token `{fingerprint(its.hash)}`)" for slot, its in old.slots.items()
         )
-        self._say(schema, f"removed: its URL {slots} is revoked after a drain", whole, tally="removed")
+        urls = f"its URLs {slots} are" if len(old.slots) > 1 else f"its URL {slots} is"
+        self._say(schema, f"removed: {urls} revoked after a drain", whole, tally="removed")
         if old.connected:
             self._say(schema, "its webhook at Customer.io is deleted before that, so nothing is refused", whole)
         used = [self._use(its.hash) for its in old.slots.values()]
         busy = next((use for use in used if use not in ("never", "long ago")), None)
+        hint = ""
+        if len(added) == 1:
+            hint = f"if {who(added[0])} is the same one renamed, pin `schema: {schema}` there: it keeps all"
         if busy:
-            hint = ""
-            if len(added) == 1:
-                hint = f". If {who(added[0])} is the same one renamed, pin `schema: {schema}` there: it keeps all"
             fate = "its webhook is deleted" if old.connected else "the sender will get 401"
-            self._warn("feed", f"{who(old)} is removed: {_traffic(busy)}, and {fate}{hint}", whole)
+            self._warn("feed", f"{who(old)} is removed: {_traffic(busy)}, and {fate}{hint and f'; {hint}'}", whole)
+        elif hint:
+            self._say(schema, hint, whole)
         if any(
             step.schema == schema and step.type.startswith("aws:kinesis") and step.op in GONE for step in self._steps
         ):
@@ -156,7 +160,7 @@ class _Integrations:
             replaced = [
                 its
                 for its in self._steps
-                if its.schema == schema and its.op in REPLACED and its.type in (there.TOKEN, there.ENDPOINT, there.ITEM)
+                if its.schema == schema and its.op in REPLACED and its.type in (TOKEN, there.ENDPOINT, there.ITEM)
                 if its.resource.slot == slot
             ]
             if replaced or was.version != version:
@@ -309,6 +313,9 @@ class _Integrations:
             self._say(
                 schema, "another App API key: its webhook moves if that is another workspace's", (schema, "app_api_key")
             )
+        if self._changes(schema, "apiUrl", of=(there.WEBHOOK,)):
+            moves = "another `customerioApi`: its webhook moves if that is another workspace's"
+            self._say(schema, moves, ("", "customerioApi"))
         if self._changes(schema, "disabled", of=(there.WEBHOOK,)):
             self._say(schema, "the webhook is disabled or enabled", (schema, "signed"), (schema, "signing_key"))
         for was, will, key in (

@@ -132,10 +132,12 @@ class Notes:
         if self.see.plan.errors:
             return "The preview failed: nothing can be said of what would change."
         if not self._lines:
-            return "Nothing changes." if not self.steps else f"{len(self.steps)} resources change."
+            count = f"{len(self.steps)} resource{'s change' if len(self.steps) > 1 else ' changes'}"
+            return f"{count}, and no integration." if self.steps else "Nothing changes."
         counted = [f"{count} {what}" for what, count in self._tally.items()]
         first = "The first `up` of this stack: " if self.old.is_new else ""
-        return first + (", ".join(counted) or "no integration is added, removed or rotated") + "."
+        counts = ", ".join(counted) or f"{'no' if first else 'No'} integration is added, removed or rotated"
+        return f"{first}{counts}."
 
     def _is_earlier(self, keys: Iterable[Key]) -> bool:
         keys = list(keys)
@@ -158,7 +160,7 @@ class Notes:
 
 def named(name: str) -> str:
     """A name from a config, so that it can't be anything else in Markdown: no markup, no mention of a person."""
-    return "`" + name.replace("`", "'").replace("\n", " ") + "`"
+    return "`" + "".join(each if each.isprintable() else " " for each in name.replace("`", "'")) + "`"
 
 
 def who(integration: Integration | IntegrationSettings) -> str:

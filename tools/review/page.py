@@ -1,10 +1,12 @@
 """A Review as a page: Markdown for a comment, or text for a terminal."""
 
+import json
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Literal
 
-from tools.review.notes import Danger, Review, Section
+from tools.review.notes import Danger, Review, Section, named
 
 MARKER = "<!-- sluice-review -->"
 """The comment's first line, by which a workflow finds it again."""
@@ -24,14 +26,37 @@ Style = Literal["bold", "red", "green", "yellow", "dim"]
 
 def without_secrets(text: str, secrets: Iterable[str]) -> str:
     """The text less what looks like a secret, and less `secrets`: the last door, for what a plugin may have said."""
-    for secret in sorted(secrets, key=len, reverse=True):
+    forms = {form for its in secrets for form in (its, named(its)[1:-1], json.dumps(its)[1:-1])}
+    for secret in sorted(forms, key=len, reverse=True):
         text = text.replace(secret, "[secret]") if len(secret) > 3 else text
     for pattern in _SECRETS:
         text = pattern.sub("[secret]", text)
     return text
 
 
+def _clean(review: Review) -> Review:
+    """With texts that only are what they look like: an error or a name may hold anything."""
+
+    def clean(text: str) -> str:
+        text = without_secrets(text, review.secrets).expandtabs(4)
+        return "".join(each for each in text if each == "\n" or each.isprintable())  # no escapes, no turned direction
+
+    def sections(found: Iterable[Section]) -> tuple[Section, ...]:
+        return tuple(replace(its, title=clean(its.title), lines=tuple(map(clean, its.lines))) for its in found)
+
+    return replace(
+        review,
+        base_name=clean(review.base_name),
+        errors=tuple(map(clean, review.errors)),
+        alarms=tuple(replace(its, text=clean(its.text)) for its in review.alarms),
+        sections=sections(review.sections),
+        earlier=sections(review.earlier),
+        left=tuple(map(clean, review.left)),
+    )
+
+
 def markdown(review: Review) -> str:
+    review = _clean(review)
     lines = [MARKER, f"## Stack `{review.stack}` ({review.platform})", "", review.summary, ""]
     if review.errors:
         lines += ["### ❌ Refused, so nothing would be done", ""]
@@ -43,7 +68,7 @@ def markdown(review: Review) -> str:
         lines.append("")
     lines += _markdown_sections(review.sections)
     if review.earlier:
-        lines += [f"### Never deployed: said at `{review.base_name}` already, and done by the same `up`", ""]
+        lines += [f"### Never deployed: said at {named(review.base_name)} already, and done by the same `up`", ""]
         lines += _markdown_sections(review.earlier)
     if review.left:
         lines += ["### Left over, or not as it was left", "", *(f"- {line}" for line in review.left), ""]
@@ -59,17 +84,22 @@ def _markdown_sections(sections: Iterable[Section]) -> Iterator[str]:
 
 
 def _tag(review: Review, is_earlier: bool) -> str:
-    return f" *(said at `{review.base_name}` already)*" if is_earlier else ""
+    return f" *(said at {named(review.base_name)} already)*" if is_earlier else ""
 
 
 def terminal(review: Review, *, colour: bool) -> str:
+    review = _clean(review)
+
     def paint(style: Style, text: str) -> str:
         return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if colour else text
 
     def plain(text: str) -> str:
-        """Without Markdown's signs; names stand out by colour where there is one, else by quotes."""
-        text = text.replace("**", "").replace("*(", "(").replace(")*", ")")
-        return re.sub(r"`([^`]*)`", lambda found: paint("bold", found[1]) if colour else found[1], text)
+        """Without Markdown's signs, but for those within a name; a name stands out by colour where there is one."""
+
+        def sign(found: re.Match[str]) -> str:
+            return found[0].replace("*", "") if found[1] is None else paint("bold", found[1])
+
+        return re.sub(r"`([^`]*)`|\*\*|\*\(|\)\*", sign, text)
 
     lines = [paint("bold", f"stack {review.stack} ({review.platform})") + ": " + plain(review.summary), ""]
     if review.errors:
@@ -98,7 +128,4 @@ def terminal(review: Review, *, colour: bool) -> str:
         lines.append(paint("bold", "left over, or not as it was left"))
         lines += [f"    {plain(line)}" for line in review.left]
         lines.append("")
-    # A name may be anything that a config's text can be, but not a control sequence of the terminal.
-    text = "\n".join(lines).rstrip() + "\n"
-    text = "".join(each for each in text if each == "\n" or each.isprintable() or (colour and each == "\x1b"))
-    return without_secrets(text, review.secrets)
+    return without_secrets("\n".join(lines).rstrip() + "\n", review.secrets)

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from policy.rules import listed, statements
 from tools.review.plan import UNKNOWN
 
 _ACTION = re.compile(r"[A-Za-z0-9-]+:[A-Za-z0-9*?]+|\*")
@@ -14,7 +15,7 @@ def widened(before: object, after: object) -> list[str]:
     """Each thing that is newly allowed, in a few words; nothing where it only got narrower."""
     if UNKNOWN in str(after):
         return ["what it allows isn't known before the up"]
-    old, new = _statements(before), _statements(after)
+    old, new = ([] if document in (None, "") else statements(document) for document in (before, after))
     if old is None or new is None:
         return ["what it allows can't be read"]
     found = []
@@ -30,28 +31,13 @@ def widened(before: object, after: object) -> list[str]:
     return found
 
 
-def _statements(document: object) -> list[Mapping[str, Any]] | None:
-    if document in (None, ""):
-        return []
-    try:
-        parsed: Any = json.loads(document) if isinstance(document, str) else document
-        statements = parsed["Statement"]
-    except (ValueError, TypeError, KeyError):
-        return None
-    return [its for its in (statements if isinstance(statements, list) else [statements]) if isinstance(its, dict)]
-
-
 def _grants(statement: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]:
-    """(action, resource, who, conditions) for each combination that a statement allows."""
+    """(action, str(resource), who, conditions) for each combination that a statement allows."""
     if statement.get("Effect") != "Allow":
         return
     rest = {key: value for key, value in statement.items() if key.startswith("Not")}
     who = json.dumps([statement.get("Principal"), rest], sort_keys=True)
     conditions = json.dumps(statement.get("Condition"), sort_keys=True)
-    for action in _list(statement.get("Action")) or ["everything but"]:
-        for resource in _list(statement.get("Resource")) or [""]:
-            yield action if _ACTION.fullmatch(action) else "an action", resource, who, conditions
-
-
-def _list(value: object) -> list[str]:
-    return [str(each) for each in value] if isinstance(value, list) else [str(value)] if value is not None else []
+    for action in listed(statement.get("Action")) or ["everything but"]:
+        for resource in listed(statement.get("Resource")) or [""]:
+            yield action if _ACTION.fullmatch(str(action)) else "an action", str(resource), who, conditions

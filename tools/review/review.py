@@ -6,15 +6,15 @@ the engine's own diff is compared here and never quoted, since some that are sec
 
 from collections import Counter
 
+from policy.rules import PASSWORD as TOKEN
+from policy.rules import SCHEMA
 from tools.review import deployed as there
 from tools.review import integrations, shared
 from tools.review.declared import Key, is_http
 from tools.review.notes import GONE, MADE, PLATFORM, Evidence, Notes, Review, named, past
 from tools.review.plan import INTEGRATION
 
-_SAID_BY_NAME = frozenset(
-    (there.TOKEN, there.ENDPOINT, there.ITEM, there.SENDER, there.WEBHOOK, there.SCHEMA, INTEGRATION)
-)
+_SAID_BY_NAME = frozenset((TOKEN, there.ENDPOINT, there.ITEM, there.SENDER, there.WEBHOOK, SCHEMA, INTEGRATION))
 """Types whose changes have been said integration by integration."""
 
 

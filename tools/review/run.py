@@ -12,7 +12,7 @@ import yaml
 
 from provider.resource import ResourceError
 from receiver import control
-from tools import endpoints, interrupted, places
+from tools import endpoints, places
 from tools import stack as stacks
 from tools.review import declared, plan
 from tools.review.declared import Declared, Key
@@ -49,7 +49,7 @@ def of(stack: Stack, base: str) -> Review:
 
 def _preview(stack: Stack) -> Plan:
     ran = subprocess.run(
-        ["pulumi", "preview", "--json", "--stack", stack.name, "--non-interactive"],
+        ["pulumi", "preview", "--json", "--stack", stack.reference, "--non-interactive"],
         cwd=stack.root,
         env=stack.environment,
         stdin=subprocess.DEVNULL,
@@ -117,7 +117,7 @@ def _last_used(stack: Stack, resources: list[dict[str, Any]]) -> Mapping[str, fl
 
 
 def _left(stack: Stack) -> list[str]:
-    left = [f"an `up` was interrupted: {what}" for what in interrupted.pending(stack.state, stack.project, stack.name)]
+    left = [f"an `up` was interrupted: {what}" for what in stack.pending()]
     if not left and (failed := stack.failed()):
         left = [f"the last {failed} failed, and what it left to do is done now"]
     return left

@@ -3,18 +3,34 @@
 from collections import Counter
 from collections.abc import Mapping
 
+from policy.rules import BUCKETS, DATABASE, DOCUMENTS, SCHEMA, TABLE, Recorded, holds_data, is_lost
 from tools.review import costs, policies
 from tools.review import deployed as there
-from tools.review.declared import WHOLE, Key
+from tools.review.declared import WHOLE, Key, is_loopback
 from tools.review.notes import GONE, MADE, PLATFORM, REPLACED, Notes, named, number, past, who
 from tools.review.plan import Step
+
+KINDS = {SCHEMA: "schema", **dict.fromkeys(BUCKETS, "bucket"), DATABASE: "database", TABLE: "table"}
+"""What holds rows, as a page calls it."""
+
+WAYS_IN = {
+    "aws:lambda/functionUrl:FunctionUrl": "its address",
+    "aws:dynamodb/table:Table": "the registry of its URLs",
+    "aws:lambda/function:Function": "the function",
+    there.RECEIVER: "the receiver",
+}
+"""What every delivery passes."""
 
 
 def tell(notes: Notes) -> None:
     told = _Shared(notes)
-    told.data()
+    told.rows()
+    told.files_and_streams()
+    told.warehouse()
     told.switches()
+    told.ways_in()
     told.address()
+    told.status_page()
     told.openings()
     told.parts()
 
@@ -27,68 +43,60 @@ class _Shared:
 
     # What can be lost
 
-    def data(self) -> None:
+    def rows(self) -> None:
         """Schemas, databases, tables and buckets that go or are made again."""
-        by_schema: dict[tuple[str, bool, bool], list[str]] = {}
+        found: dict[tuple[str, bool, bool], list[str]] = {}
         for step in self._steps:
-            kind = {
-                there.SCHEMA: "schema",
-                there.DATABASE: "database",
-                there.TABLE: "table",
-                there.BUCKET: "bucket",
-            }.get(step.type)
-            if kind is None or not (step.op in GONE or step.op in REPLACED) or step.old is None:
+            old = step.old
+            if old is None or step.op not in (*GONE, *REPLACED) or not holds_data(old.type, old.inputs):
                 continue
-            if step.type == there.TABLE and not step.old.inputs.get("openTableFormatInput"):
-                continue  # a view holds no rows
-            if step.type == there.SCHEMA:
-                inputs, outputs = step.old.inputs, step.old.outputs
-                is_kept = not inputs.get("destroyData") or bool(inputs.get("adopt") or outputs.get("adopted"))
-            else:
-                is_kept = step.old.is_kept
+            is_kept = not is_lost(Recorded(old.urn, old.type, old.inputs, old.outputs, is_kept=old.is_kept))
             self._notes.mark(step)
-            by_schema.setdefault((step.schema or PLATFORM, step.op in GONE, is_kept), []).append(kind)
-        for (schema, gone, is_kept), kinds in by_schema.items():
-            count = Counter(sorted(kinds, key=("schema", "bucket", "database", "table").index))
-            what = " and ".join(f"{kind if n == 1 else f'{n} {kind}s'}" for kind, n in count.items())
+            found.setdefault((step.schema or PLATFORM, step.op in GONE, is_kept), []).append(KINDS[old.type])
+        for (schema, gone, is_kept), kinds in found.items():
+            count = Counter(sorted(kinds, key=list(KINDS.values()).index))
+            what = " and ".join(kind if n == 1 else f"{n} {kind}s" for kind, n in count.items())
             whose = f"{what} of `{schema}`" if schema else f"the stack's {what}"
             keys: list[Key] = [(schema, WHOLE)] if schema else [("", "platform"), ("", "code")]
             if gone and is_kept:
-                again = ""
-                if self._new.platform == "aws" or any(kind != "schema" for kind in kinds):
-                    again = " (declared again it needs `adopt: true`)" if schema else ""
+                is_adoption = schema and (self._new.platform == "aws" or set(kinds) != {"schema"})
+                again = " (declared again it needs `adopt: true`)" if is_adoption else ""
                 self._say(schema, f"{whose}: kept, with every row{again}", *keys)
             elif gone:
                 self._say(schema, f"{whose}: dropped, with every row", *keys, tally="schema dropped")
                 self._warn("data", f"{whose}: **dropped with every row**", *keys)
             else:
-                old = "the old one is kept" if is_kept else "the old one is deleted with every row"
-                self._warn("data", f"{whose}: replaced by an empty one; {old}", *keys)
+                old_one = "the old one is kept" if is_kept else "the old one is deleted with every row"
+                self._warn("data", f"{whose}: replaced by an empty one; {old_one}", *keys)
+
+    def files_and_streams(self) -> None:
         for step in self._steps:
-            short = step.type.rsplit(":", 1)[-1]
-            if (
-                step.type.startswith("aws:s3/")
-                and short in ("BucketVersioning", "BucketLifecycleConfiguration")
-                and step.op not in MADE
-            ):
+            short = step.type.rsplit(":", 1)[-1].removesuffix("V2")
+            keeps = short in ("BucketVersioning", "BucketLifecycleConfiguration") and step.type.startswith("aws:s3/")
+            if keeps and step.op not in MADE:
                 self._warn("data", f"what the bucket keeps of old and deleted files changes (`{short}`)", ("", "code"))
             if step.type.startswith("aws:kinesis/") and step.op in REPLACED:
-                self._warn(
-                    "data", f"the stream of `{step.schema}` is replaced: what it still holds may be lost", ("", "code")
-                )
-        gone_server = [its for its in self._steps if its.type == there.POSTGRES and its.op in (*GONE, *REPLACED)]
+                what = f"the stream of `{step.schema}` is replaced: what it still holds may be lost"
+                self._warn("data", what, ("", "code"))
+
+    def warehouse(self) -> None:
+        """Whether new events go to another PostgreSQL."""
+        servers = [its for its in self._steps if its.type == there.POSTGRES]
         moved = [its for its in self._steps if its.type == there.RECEIVER and "warehouseDsn" in its.changed]
-        came = [its for its in self._steps if its.type == there.POSTGRES and its.op in MADE]
-        port = [its for its in self._steps if its.type == there.POSTGRES and its.op == "update"]
-        if gone_server or (came and not self._old.is_new) or (moved and not port):
+        gone = [its for its in servers if its.op in (*GONE, *REPLACED)]
+        came = [its for its in servers if its.op in MADE]
+        is_same = any(its.op == "update" for its in servers)  # on another port
+        if gone or (came and not self._old.is_new) or (moved and not is_same):
             self._warn(
                 "data",
                 "the warehouse changes: the rows that there are stay where they are, new events go to the other one",
                 ("", "warehouseDsn"),
                 ("", "platform"),
             )
-            for step in [*gone_server, *came, *moved]:
-                self._notes.mark(step, *(["warehouseDsn"] if step in moved else []))
+            for step in (*gone, *came):
+                self._notes.mark(step)
+        for step in moved:
+            self._notes.mark(step, "warehouseDsn")
 
     def switches(self) -> None:
         old, new, base = self._old, self._new.settings, self._notes.see.base
@@ -122,6 +130,17 @@ class _Shared:
                 ("", "reservedConcurrency"),
             )
 
+    def ways_in(self) -> None:
+        """What every delivery passes, and goes or is made again."""
+        for step in self._steps:
+            what = WAYS_IN.get(step.type)
+            short = step.type.rsplit(":", 1)[-1]
+            keys: list[Key] = [("", "platform"), ("", "code")]
+            if what and step.op in GONE:
+                self._warn("feed", f"{what} is deleted ({short}): every sender is refused", *keys)
+            elif what and step.op in REPLACED:
+                self._warn("feed", f"{what} is replaced ({short}): every sender may be refused", *keys)
+
     def address(self) -> None:
         """Where senders reach the receiver; each URL begins with it."""
         settings = self._new.settings
@@ -134,38 +153,17 @@ class _Shared:
             function = [its for its in self._old.resources if its.type == "aws:lambda/functionUrl:FunctionUrl"]
             will = public or next((str(its.outputs.get("functionUrl", "")).rstrip("/") for its in function), "")
         was = self._old.url.rstrip("/")
-        lost = [
-            step
-            for step in self._steps
-            if step.type
-            in (
-                "aws:lambda/functionUrl:FunctionUrl",
-                "aws:dynamodb/table:Table",
-                "aws:lambda/function:Function",
-                there.RECEIVER,
+        if public and any("port" in step.changed for step in self._steps if step.type == there.RECEIVER):
+            self._warn(
+                "feed",
+                "the receiver listens on another port: until the tunnel or proxy behind `publicUrl` leads there, every "
+                "sender is refused",
+                ("", "port"),
             )
-            if step.op in (*GONE, *REPLACED)
-        ]
-        for step in lost:
-            short = step.type.rsplit(":", 1)[-1]
-            what = {"FunctionUrl": "its address", "Table": "the registry of its URLs", "Function": "the function"}.get(
-                short, "the receiver"
-            )
-            if step.op in GONE:
-                self._warn(
-                    "feed", f"{what} is deleted ({short}): every sender is refused", ("", "platform"), ("", "code")
-                )
-            else:
-                self._warn(
-                    "feed", f"{what} is replaced ({short}): every sender may be refused", ("", "platform"), ("", "code")
-                )
-        if not was or not will or was == will:
+        stay = [its for schema, its in self._old.integrations.items() if schema in self._new.integrations]
+        if not was or not will or was == will or not stay:
             return
-        by_hand = [
-            its
-            for schema, its in self._old.integrations.items()
-            if schema in self._new.integrations and not self._new.integrations[schema].connect
-        ]
+        by_hand = [its for its in stay if not self._new.integrations[its.schema].connect]
         self._say(PLATFORM, "the address of every URL changes", *keys)
         if by_hand:
             names = ", ".join(who(its) for its in by_hand)
@@ -177,6 +175,22 @@ class _Shared:
 
     # What is opened
 
+    def status_page(self) -> None:
+        host = str(self._new.settings.get("adminHost") or "")
+        opened = [
+            step
+            for step in self._steps
+            if step.type == there.RECEIVER
+            and (step.op in MADE or not step.changed.isdisjoint(("adminHost", "adminPort")))
+        ]
+        if opened and self._new.settings.get("adminPort") != 0 and not is_loopback(host):
+            self._warn(
+                "secret",
+                f"the status page and the metrics are open to whoever reaches {named(host)}, without a password",
+                ("", "adminHost"),
+                ("", "adminPort"),
+            )
+
     def openings(self) -> None:
         """Who may do more than before, on AWS."""
         guards = (
@@ -186,37 +200,27 @@ class _Shared:
             "BucketPolicy",
         )
         for step in self._steps:
-            short = step.type.rsplit(":", 1)[-1]
-            own = (
-                step.schema is not None and step.schema not in self._old.integrations
-            )  # a new integration brings its own
+            short = step.type.rsplit(":", 1)[-1].removesuffix("V2")
+            what = f"{named(step.name)} ({short})"
+            is_new = self._old.is_new or (step.schema is not None and step.schema not in self._old.integrations)
             if short in guards and step.type.startswith("aws:s3/") and step.op not in MADE:
-                more = (
-                    policies.widened(step.before("policy"), step.after("policy"))
-                    if short == "BucketPolicy" and step.op == "update"
-                    else ["it guards the bucket"]
-                )
-                for what in more:
-                    self._warn("secret", f"{named(step.name)} ({short}) is {past(step.op)}: {what}", ("", "code"))
-            elif short in ("RolePolicy", "Role", "Policy") and step.type.startswith("aws:iam/") and step.op not in GONE:
-                key = "assumeRolePolicy" if short == "Role" else "policy"
-                if self._old.is_new or own or (step.op == "update" and key not in step.changed):
-                    continue
-                for what in policies.widened(step.before(key), step.after(key)):
-                    self._warn("secret", f"{named(step.name)} ({short}) {what}", ("", "code"))
-            elif step.type == "aws:lambda/permission:Permission" and not self._old.is_new:
-                if step.op in GONE:
-                    self._warn(
-                        "feed",
-                        f"the permission {named(step.name)} goes: without it Lambda may refuse every sender",
-                        ("", "code"),
-                    )
-                else:
-                    self._warn(
-                        "secret",
-                        f"the permission {named(step.name)} is {past(step.op)}: more may be let in",
-                        ("", "code"),
-                    )
+                more = ["it guards the bucket"]
+                if short == "BucketPolicy" and step.op == "update":
+                    more = policies.widened(step.before("policy"), step.after("policy"))
+                for each in more:
+                    self._warn("secret", f"{what} is {past(step.op)}: {each}", ("", "code"))
+            elif is_new or not step.type.startswith(("aws:iam/", "aws:lambda/permission:")):
+                continue  # what is new brings its own
+            elif short == "Permission" and step.op in GONE:
+                self._warn("feed", f"{what} goes: without it Lambda may refuse every sender", ("", "code"))
+            elif short == "Permission":
+                self._warn("secret", f"{what} is {past(step.op)}: more may be let in", ("", "code"))
+            elif "PolicyAttachment" in short and step.op not in GONE:
+                self._warn("secret", f"{what} is {past(step.op)}: it allows what another policy says", ("", "code"))
+            elif (key := DOCUMENTS.get(step.type)) and step.op not in GONE:
+                is_changed = step.op != "update" or key in step.changed
+                for each in policies.widened(step.before(key), step.after(key)) if is_changed else ():
+                    self._warn("secret", f"{what} {each}", ("", "code"))
 
     # The platform
 
@@ -230,7 +234,7 @@ class _Shared:
                 was, will = number(step.before("retentionInDays")), number(step.after("retentionInDays"))
                 self._say(PLATFORM, f"logs are kept {was} → {will} days ({named(step.name)})", ("", "logRetentionDays"))
                 self._notes.mark(step, "retentionInDays")
-            elif step.type == there.SCHEMA and step.op == "update":
+            elif step.type == SCHEMA and step.op == "update":
                 self._views(step)
             elif step.type == there.POSTGRES and step.op == "update" and "port" in step.changed:
                 self._say(PLATFORM, "PostgreSQL is given another port", ("", "postgresPort"))
@@ -251,6 +255,7 @@ class _Shared:
             ),
             "keepFreeBytes": ("disk kept free: {} → {} bytes", ("", "keepFreeBytes")),
             "port": ("the receiver's port: {} → {}", ("", "port")),
+            "adminHost": ("the status page gets another address", ("", "adminHost")),
             "adminPort": ("the status page's port: {} → {}", ("", "adminPort")),
             "publicUrl": ("the receiver's public address changes", ("", "publicUrl")),
         }

@@ -51,6 +51,8 @@ type plan struct {
 	head                 []byte // of each request, Content-Length included
 	begin, measured, end time.Time
 	left                 *atomic.Int64
+	pace                 time.Duration // from one worker's request to its next; 0: as fast as it is answered
+	step                 time.Duration // from one worker's first request to the next worker's
 }
 
 type worker struct {
@@ -66,6 +68,7 @@ func main() {
 	warmup := flag.Duration("warmup", time.Second, "not measured")
 	duration := flag.Duration("duration", 5*time.Second, "measured")
 	requests := flag.Int64("requests", 5_000_000, "at most")
+	rate := flag.Float64("rate", 0, "requests a second over all connections; 0: as many as are answered")
 	run := flag.String("run", "0", "makes event ids differ from those of other runs; at most 10 characters")
 	flag.Parse()
 	if *target == "" {
@@ -78,10 +81,12 @@ func main() {
 	if len(*run) > 10 || *connections < 1 || *connections > 4096 || *duration > 10*time.Minute {
 		fail("at most 10 characters of -run, 4096 connections and 10 minutes")
 	}
-	fmt.Println(string(measure(parsed, *connections, *warmup, *duration, *requests, *run)))
+	fmt.Println(string(measure(parsed, *connections, *warmup, *duration, *requests, *rate, *run)))
 }
 
-func measure(target *url.URL, connections int, warmup, duration time.Duration, requests int64, run string) []byte {
+func measure(
+	target *url.URL, connections int, warmup, duration time.Duration, requests int64, rate float64, run string,
+) []byte {
 	size := len(fmt.Sprintf(template, eventID(run, 0, 0)))
 	left := &atomic.Int64{}
 	left.Store(requests)
@@ -95,6 +100,10 @@ func measure(target *url.URL, connections int, warmup, duration time.Duration, r
 		measured: begin.Add(warmup),
 		end:      begin.Add(warmup + duration),
 		left:     left,
+	}
+	if rate > 0 {
+		p.step = time.Duration(float64(time.Second) / rate)
+		p.pace = p.step * time.Duration(connections)
 	}
 	workers := make([]*worker, connections)
 	var group sync.WaitGroup
@@ -140,7 +149,12 @@ func (w *worker) work(p *plan, number int) {
 	var connection net.Conn
 	var reader *bufio.Reader
 	failures := 0
+	due := p.begin.Add(p.step * time.Duration(number))
 	for sequence := 0; time.Now().Before(p.end) && p.left.Add(-1) >= 0; sequence++ {
+		if p.pace > 0 { // a request that is late shortens the pause after it: the rate holds over time
+			time.Sleep(time.Until(due))
+			due = due.Add(p.pace)
+		}
 		if connection == nil {
 			var err error
 			if connection, err = net.Dial("tcp", p.address); err != nil {
