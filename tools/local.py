@@ -14,6 +14,7 @@ from provider import daemons, postgres
 from receiver import control, words
 from receiver.logs import readable
 from receiver.replay import Wanted
+from receiver.spool import SetAside
 from tools import interrupted, progress, replay
 from tools.endpoints import Endpoint
 from tools.place import Counts, Resources, Status
@@ -154,6 +155,7 @@ def problems(running: Mapping[str, str], answer: Mapping[str, Any], remedy: str)
         found.append(f"the receiver doesn't know the warehouse, events wait in the spool: {remedy}")
     if trouble := answer.get("spool", {}).get("trouble"):
         found.append(f"the spool takes no events, senders get 503 and try again: {trouble}")
+    found += [SetAside(**each).sentence for each in answer.get("spool", {}).get("set_aside", ())]
     for schema, counts in answer.get("schemas", {}).items():
         if counts.get("hold"):
             found.append(f"events of {schema} wait in the spool, as it can't be loaded: {counts['hold']}")

@@ -37,6 +37,11 @@ def test_nothing_is_said_where_all_is_well() -> None:
         (UP, {"warehouse": {"state": "down", "error": "no route", "at": 1.0}}, "the warehouse is down.*no route"),
         (UP, {"warehouse": {"state": "unset", "error": None, "at": 1.0}}, "doesn't know the warehouse"),
         (UP, {"spool": {"trouble": "SpoolFull: full"}}, "senders get 503.*full"),
+        (
+            UP,
+            {"spool": {"set_aside": [{"file": "spool.broken-x.db", "rescued": 7, "waiting": 9}]}},
+            "kept as spool.broken-x.db: 7 of 9 rows were moved",
+        ),
         (UP, {"schemas": {"s": {"hold": "42P01: no table"}}}, "events of s wait.*no table"),
     ],
 )
