@@ -18,7 +18,7 @@ from provider import processes
 from provider.resource import Context, Properties, Resource, ResourceError
 from provider.warehouse import connect
 from receiver import code, control
-from receiver.admin_address import AdminAddress
+from receiver.admin.address import AdminAddress
 from receiver.registry import Registry
 
 ROOT = Path(__file__).resolve().parent.parent  # where `receiver` is imported from

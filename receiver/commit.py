@@ -12,8 +12,9 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
+from receiver.broken import is_broken
 from receiver.logs import facts
-from receiver.spool import Arrival, Replaced, Spool, SpoolFull, is_broken
+from receiver.spool import Arrival, Replaced, Spool, SpoolFull
 
 BATCH_ROWS = 512
 BATCH_BYTES = 32 * 2**20

@@ -10,7 +10,7 @@ import threading
 import time
 from pathlib import Path
 
-from receiver.admin_address import LOOPBACK, AdminAddress
+from receiver.admin.address import LOOPBACK, AdminAddress
 from receiver.logs import facts
 from receiver.registry import EndpointEntry, Registry
 from receiver.spool import KEEP_FREE_BYTES, MAX_BYTES

@@ -25,7 +25,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from receiver import warehouse
-from receiver.history import History
+from receiver.admin.history import History
 from receiver.logs import Sparingly, facts, log_to
 from receiver.registry import Registry, SchemaEntry
 from receiver.rescue import rescue

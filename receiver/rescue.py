@@ -19,8 +19,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from receiver import wal
+from receiver.broken import SetAside, kept, log_beside
 from receiver.logs import facts
-from receiver.spool import SetAside, Spool, SpooledRow, Usage, log_beside, set_aside_files
+from receiver.spool import Spool, SpooledRow, Usage
 
 ROWS = 500  # a transaction: the receiver's commits wait for it
 PAGE_BYTES = 4096  # the spool's, unless the files say otherwise
@@ -53,7 +54,7 @@ def rescue(home: Path) -> None:
     a later row for a sign that it has them. May be cut off at any time, and is then done again. Raises sqlite3.Error
     and OSError.
     """
-    for each in set_aside_files(home):
+    for each in kept(home):
         if each.rescued is None:
             with Spool(home / "spool.db") as spool:
                 _rescue(home / each.file, spool)

@@ -23,15 +23,15 @@ from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.server.embed import Server as EmbeddedServer
 
-from receiver import code, listener
-from receiver.admin import Admin
-from receiver.admin_view import Serving, Watch
+from receiver import broken, code, listener
+from receiver.admin.server import Admin
+from receiver.admin.view import Serving, Watch
 from receiver.app import BODY_SECONDS, App
 from receiver.commit import GroupCommit
 from receiver.control import ControlError, ControlServer, Conversation, ReceiverDown, Session
 from receiver.endpoints import Endpoints
 from receiver.logs import Sparingly, facts
-from receiver.spool import Report, Spool, set_aside_files
+from receiver.spool import Report, Spool
 from receiver.supervise import STOP_SECONDS, Loader
 
 HEAD_SECONDS = 10.0
@@ -257,7 +257,7 @@ class Receiver:
                 "waiting_bytes": spool.waiting_bytes,
                 "max_bytes": self._endpoints.max_bytes,
                 "trouble": self._commit.trouble or trouble,
-                "set_aside": [asdict(each) for each in set_aside_files(self.options.home)],
+                "set_aside": [asdict(each) for each in broken.kept(self.options.home)],
             },
             "endpoints": {hash: self._endpoint(hash, spool) for hash in self._endpoints.by_hash},
             "schemas": {

@@ -8,8 +8,6 @@ of the old one is moved into it (`rescue`). Nothing of it is ever removed.
 """
 
 import fcntl
-import json
-import logging
 import os
 import sqlite3
 import time
@@ -20,9 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from receiver import wal
-from receiver.database import Connect, connect, open_database, sync_folder, transaction
-from receiver.logs import facts
+from receiver import broken
+from receiver.database import Connect, connect, open_database, transaction
 
 MAX_BYTES = 5 * 2**30  # what waits in the spool at most, unless the settings say otherwise
 KEEP_FREE_BYTES = 2**30  # what is left free on its disk
@@ -50,11 +47,7 @@ CREATE TABLE holds (schema TEXT PRIMARY KEY, reason TEXT NOT NULL);
 _PRAGMAS = ("auto_vacuum = INCREMENTAL", "secure_delete = OFF", "journal_size_limit = 67108864")
 
 
-_BROKEN_CODES = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _LOCK = "spool.lock"
-_ASIDE = "spool.broken-"
-
-_log = logging.getLogger("receiver.spool")
 
 
 class SpoolFull(Exception):
@@ -63,10 +56,6 @@ class SpoolFull(Exception):
 
 class Replaced(FileNotFoundError):
     """The file was removed, or another one has its name: nothing is appended to this one any more."""
-
-
-class Broken(sqlite3.DatabaseError):
-    """The spool's file is broken in a way that SQLite doesn't notice by itself."""
 
 
 class Arrival(NamedTuple):
@@ -125,29 +114,6 @@ class WarehouseState:
 
 
 @dataclass(frozen=True)
-class SetAside:
-    """A broken spool, kept in the home folder under the name `file`."""
-
-    file: str
-    rescued: int | None
-    """How many of its rows were moved into the present spool; None if that is still to be done."""
-
-    waiting: int | None
-    """How many should have been there, as it said itself; None if it couldn't say any more."""
-
-    @property
-    def sentence(self) -> str:
-        """For a person."""
-        if self.rescued is None:
-            return f"The spool was broken and is kept as {self.file}: its rows are about to be moved into the new one"
-        of = "" if self.waiting is None else f" of {max(self.waiting, self.rescued)}"
-        return (
-            f"The spool was broken and is kept as {self.file}: {self.rescued}{of} rows were moved into the new one;"
-            " look at its disk, then move the file away"
-        )
-
-
-@dataclass(frozen=True)
 class Report:
     """What a spool can tell, for whoever asks; each part as the method of that name gives it."""
 
@@ -188,12 +154,12 @@ class Spool:
         with self._door(fcntl.LOCK_EX if sets_aside else fcntl.LOCK_SH):
             try:
                 if sets_aside:
-                    _check(path)
+                    broken.check(path)
                 self._open()
             except sqlite3.DatabaseError as error:
-                if not sets_aside or not is_broken(error):
+                if not sets_aside or not broken.is_broken(error):
                     raise
-                _set_aside(path, error)
+                broken.set_aside(path, error)
                 self._open()
 
     def _open(self) -> None:
@@ -209,11 +175,11 @@ class Spool:
     def set_aside(self, error: BaseException) -> None:
         """Gives the file another name if `error`, which came from this spool, says that it is broken. To be closed
         then: whoever opens `path` next makes a new one. Raises sqlite3.Error and OSError."""
-        if not is_broken(error):
+        if not broken.is_broken(error):
             return
         with self._door(fcntl.LOCK_EX), suppress(FileNotFoundError), self._nobody_writes():
             if self.path.stat().st_ino == self._inode:
-                _set_aside(self.path, error)
+                broken.set_aside(self.path, error)
 
     @contextmanager
     def _nobody_writes(self) -> Iterator[None]:
@@ -222,7 +188,7 @@ class Spool:
         try:
             self._connection.execute("BEGIN IMMEDIATE")
         except sqlite3.DatabaseError as error:
-            if not is_broken(error):
+            if not broken.is_broken(error):
                 raise
         try:
             yield
@@ -317,7 +283,7 @@ class Spool:
     def _is_set_aside(self) -> bool:
         if self._has_its_name():
             return False
-        return any(each.stat().st_ino == self._inode for each in self.path.parent.glob(f"{_ASIDE}*.db"))
+        return broken.is_kept(self.path.parent, self._inode)
 
     def _has_its_name(self) -> bool:
         try:
@@ -546,68 +512,6 @@ class Spool:
     def warehouse_state(self) -> WarehouseState:
         row = self._connection.execute("SELECT warehouse, warehouse_error, warehouse_at FROM state").fetchone()
         return WarehouseState(*row)
-
-
-# Broken files
-
-
-def is_broken(error: BaseException) -> bool:
-    """Whether `error`, from a Spool, says that its file is broken, so that waiting is of no use."""
-    if isinstance(error, Broken):
-        return True
-    # The lowest eight bits are the kind (sqlite.org/rescode.html).
-    return isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF in _BROKEN_CODES
-
-
-def log_beside(path: Path) -> Path:
-    """The WAL of the database at `path`."""
-    return path.with_name(f"{path.name}-wal")
-
-
-def set_aside_files(home: Path) -> list[SetAside]:
-    """The broken spools that are kept in `home`, the oldest first."""
-    found = []
-    for path in sorted(home.glob(f"{_ASIDE}*.db")):
-        try:
-            found.append(SetAside(**json.loads(path.with_suffix(".json").read_text())))
-        except (OSError, ValueError, TypeError):
-            found.append(SetAside(path.name, None, None))
-    return found
-
-
-def _check(path: Path) -> None:
-    """Raises Broken for what SQLite doesn't say: it would begin anew with an empty file, and with a broken log."""
-    try:
-        descriptor = os.open(log_beside(path), os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return
-    try:
-        if not os.fstat(descriptor).st_size:
-            return
-        if not path.exists() or not path.stat().st_size:
-            raise Broken("the file is empty, and its log is not")
-        # Twice, because somebody may be writing it.
-        broken = wal.broken_at(descriptor)
-        if broken is not None and wal.broken_at(descriptor) == broken:
-            raise Broken(f"its log is broken at byte {broken}")
-    finally:
-        os.close(descriptor)
-
-
-def _set_aside(path: Path, error: BaseException) -> None:
-    # Those who have the file open keep it by that, and SQLite leaves the new names alone when they close it.
-    aside = path.with_name(f"{_ASIDE}{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}.db")
-    number = 1
-    while aside.exists():
-        number += 1
-        aside = aside.with_name(f"{aside.stem.partition('_')[0]}_{number}.db")
-    path.touch()  # a log without its file is kept as well
-    for end in ("", "-wal", "-shm"):
-        with suppress(FileNotFoundError):
-            path.with_name(path.name + end).rename(aside.with_name(aside.name + end))
-    sync_folder(path.parent)
-    told = facts(error=f"{type(error).__name__}: {error}", file=aside.name)
-    _log.critical("the spool is broken: it is kept under another name, and a new one takes the deliveries", extra=told)
 
 
 def is_disk_trouble(error: BaseException) -> bool:

@@ -12,9 +12,9 @@ from psycopg.conninfo import conninfo_to_dict
 
 from provider import daemons, postgres
 from receiver import control, words
+from receiver.broken import SetAside
 from receiver.logs import readable
 from receiver.replay import Wanted
-from receiver.spool import SetAside
 from tools import interrupted, progress, replay
 from tools.endpoints import Endpoint
 from tools.place import Counts, Resources, Status

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-from receiver.history import Bar, History, _add
+from receiver.admin.history import Bar, History, _add
 from receiver.registry import EndpointEntry, SchemaEntry
 from receiver.token import digest
 from tests.browser.chromium import opened

@@ -13,7 +13,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from receiver import token
-from receiver.admin_address import AdminAddress
+from receiver.admin.address import AdminAddress
 from receiver.control import ask_sync
 from receiver.registry import EndpointEntry, Registry, SchemaEntry
 from receiver.spool import Spool

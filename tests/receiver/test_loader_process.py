@@ -14,7 +14,7 @@ import psutil
 import psycopg
 import pytest
 
-from receiver.history import History
+from receiver.admin.history import History
 from receiver.registry import Loading, Registry, SchemaEntry
 from receiver.spool import Spool
 from tests.receiver.scene import Scene, arrival, body

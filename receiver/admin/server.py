@@ -20,9 +20,10 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from typing import Any, NamedTuple
 
-from receiver import admin_metrics, admin_page, listener
-from receiver.admin_address import LOOPBACK, AdminAddress
-from receiver.admin_view import FRESH_SECONDS, STALE_SECONDS, View, Watch
+from receiver import listener
+from receiver.admin import metrics, page
+from receiver.admin.address import LOOPBACK, AdminAddress
+from receiver.admin.view import FRESH_SECONDS, STALE_SECONDS, View, Watch
 from receiver.answers import place
 from receiver.app import App
 from receiver.logs import Sparingly, facts
@@ -38,7 +39,7 @@ _THROWN_AWAY = 65536  # bytes of a body that nobody wants, so that its sender co
 _HEADERS = {
     "Cache-Control": "no-store",
     # The page has no script, and its one style is known by its hash: whatever else got into it would do nothing.
-    "Content-Security-Policy": f"default-src 'none'; style-src '{admin_page.STYLE_HASH}'; base-uri 'none'; "
+    "Content-Security-Policy": f"default-src 'none'; style-src '{page.STYLE_HASH}'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
@@ -73,8 +74,8 @@ class Admin:
         self._listener: socket.socket | None = None
         self._bound = AdminAddress(LOOPBACK, 0)
         self._next_try = 0.0
-        self._page = _Kept(lambda view: admin_page.render(view).encode())
-        self._metrics = _Kept(admin_metrics.render)
+        self._page = _Kept(lambda view: page.render(view).encode())
+        self._metrics = _Kept(metrics.render)
         self._patient_until = 0.0
         self._sparingly = Sparingly()
         self._room = threading.BoundedSemaphore(CONNECTIONS)
@@ -207,7 +208,7 @@ class Admin:
         view = self._watch.look()
         if view is None or time.time() - view.at > STALE_SECONDS:
             return _text(503, "the disk doesn't answer")
-        return Said(200, admin_metrics.CONTENT_TYPE, self._metrics.of(view))
+        return Said(200, metrics.CONTENT_TYPE, self._metrics.of(view))
 
     def _ready(self) -> Said:
         view = self._watch.look()

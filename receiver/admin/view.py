@@ -14,14 +14,15 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from receiver.admin.history import History, Past
 from receiver.answers import place
 from receiver.app import App
+from receiver.broken import SetAside, kept
 from receiver.commit import GroupCommit
 from receiver.endpoints import Endpoints
-from receiver.history import History, Past
 from receiver.logs import Sparingly, facts
 from receiver.registry import EndpointEntry, Registry, SchemaEntry
-from receiver.spool import Counts, Report, SetAside, Spool, SpoolFull, Usage, set_aside_files
+from receiver.spool import Counts, Report, Spool, SpoolFull, Usage
 from receiver.supervise import Loader
 from receiver.token import fingerprint
 
@@ -289,7 +290,7 @@ class Watch:
             answers=self._app.answers.copy(),
             spool_trouble=found.spool_trouble,
             registry_trouble=found.registry_trouble,
-            set_aside=set_aside_files(receiver.home),
+            set_aside=kept(receiver.home),
         )
 
     def _slot(self, endpoint: EndpointEntry, usage: Usage | None, found: _Found, now: float) -> Slot:

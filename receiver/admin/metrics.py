@@ -15,7 +15,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
-from receiver.admin_view import View
+from receiver.admin.view import View
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 from receiver import words
-from receiver.admin_view import STALE_SECONDS, Integration, Slot, View
-from receiver.history import Bar, Reason
+from receiver.admin.history import Bar, Reason
+from receiver.admin.view import STALE_SECONDS, Integration, Slot, View
 
 REFRESH_SECONDS = 5
 REASONS = 8  # shown of a schema, the most frequent first
