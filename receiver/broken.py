@@ -6,14 +6,12 @@ Nothing of it is ever removed.
 
 import json
 import logging
-import os
 import sqlite3
 import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from receiver import wal
 from receiver.database import sync_folder
 from receiver.logs import facts
 
@@ -80,22 +78,10 @@ def kept(home: Path) -> list[SetAside]:
 
 
 def check(path: Path) -> None:
-    """Raises Broken for what SQLite doesn't say: it would begin anew with an empty file, and with a broken log."""
-    try:
-        descriptor = os.open(log_beside(path), os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return
-    try:
-        if not os.fstat(descriptor).st_size:
-            return
-        if not path.exists() or not path.stat().st_size:
-            raise Broken("the file is empty, and its log is not")
-        # Twice, because somebody may be writing it.
-        broken = wal.broken_at(descriptor)
-        if broken is not None and wal.broken_at(descriptor) == broken:
-            raise Broken(f"its log is broken at byte {broken}")
-    finally:
-        os.close(descriptor)
+    """Raises Broken for a file that is empty although there is a log beside it: SQLite would begin anew with both."""
+    log = log_beside(path)
+    if log.exists() and log.stat().st_size and not (path.exists() and path.stat().st_size):
+        raise Broken("the file is empty, and its log is not")
 
 
 def set_aside(path: Path, error: BaseException) -> None:

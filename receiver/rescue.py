@@ -1,8 +1,8 @@
 """Takes what can still be read out of a broken spool: what was answered 200 must reach the warehouse if it can.
 
 SQLite gives up at the first page that makes no sense to it. Here each page of the file is looked at by itself, so that
-a broken page costs the rows on it and no others; of the log beside the file (the WAL) every frame whose checksum holds
-counts, also those behind a broken one, where SQLite stops without a word. The format: sqlite.org/fileformat2.html.
+a broken page costs the rows on it and no others. Of the log beside the file (the WAL) what SQLite would read counts,
+and nothing behind that. The format: sqlite.org/fileformat2.html.
 
 What is read here may be nonsense, so nothing is believed that doesn't have the shape of what the spool writes.
 """
@@ -32,7 +32,7 @@ _NONSENSE = (IndexError, ValueError, OverflowError, struct.error)  # UnicodeDeco
 _ID = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _HASH = re.compile(r"[0-9a-f]{64}")
 
-_log = logging.getLogger("sluice.rescue")
+_log = logging.getLogger("receiver.rescue")
 
 Value = int | float | str | bytes | None
 
@@ -234,8 +234,7 @@ class _Pages:
             self.size = log.page_size
         pending: dict[int, int] = {}
         for frame in log.frames():
-            if frame.is_whole and frame.page:
-                pending[frame.page] = frame.at
-            if frame.is_ours and frame.is_commit:  # what isn't committed was answered to nobody
+            pending[frame.page] = frame.at
+            if frame.is_commit:  # what isn't committed was answered to nobody
                 self._newest |= pending
                 pending = {}

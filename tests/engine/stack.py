@@ -9,7 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ import yaml
 
 from provider import daemons, postgres
 from tests.postgres import free_port
+from tools import interrupted
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
 NOT_CLONED = shutil.ignore_patterns(".*", "__pycache__", "tests", "bench", "Pulumi.dev.yaml")
@@ -191,6 +192,9 @@ def temporary_clone() -> Iterator[Stack]:
             daemons.stop_all(made.home)
             deadline = time.monotonic() + 10  # an engine's helpers take a moment to follow it
             while (left := processes_of(made.root)) and time.monotonic() < deadline:
+                for host in interrupted.orphaned_language_hosts(made.root):  # as the next `make` would
+                    with suppress(psutil.NoSuchProcess):
+                        host.terminate()
                 time.sleep(0.1)
         assert not left, left
 

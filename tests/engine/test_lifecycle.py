@@ -184,7 +184,10 @@ def test_a_lost_registry_is_made_whole_by_a_plain_up(stack: Stack) -> None:
     with Registry(stack.home / "registry.db") as registry:
         assert [endpoint.schema for endpoint in registry.endpoints()] == ["stitch_customerio"]
         assert [schema.schema for schema in registry.schemas()] == ["stitch_customerio"]
-        assert set(registry.settings()) == {"warehouse_dsn", "spool_max_bytes", "keep_free_bytes"}
+        assert set(registry.settings()) == {
+            *("warehouse_dsn", "spool_max_bytes", "keep_free_bytes"),
+            *("admin_host", "admin_port"),
+        }
     stack.up("--expect-no-changes")
 
 
