@@ -32,6 +32,7 @@ from components import naming
 from components.customerio.events import DOCUMENTED_ONLY
 from components.customerio.events import EVENTS as CUSTOMERIO_EVENTS
 from components.passphrase import DEV_PASSPHRASE
+from receiver.admin.address import is_loopback
 from receiver.token import PREFIX as TOKEN_PREFIX
 
 NAMESPACE = "sluice"
@@ -327,7 +328,7 @@ class Settings(_Model):
             raise ValueError(f"{right}, with no user, query or fragment")
         if TOKEN_PREFIX in url:
             raise ValueError(f"{right}: the receiver's, not that of an endpoint with its token")
-        if parts.scheme == "http" and not _is_loopback(host):
+        if parts.scheme == "http" and not is_loopback(host):
             raise ValueError("must start with https://, because secrets go there")
         return url.rstrip("/")
 
@@ -539,13 +540,6 @@ def _nearest(word: str, known: Iterable[str]) -> str:
     return f"; there are {', '.join(known)}" if 0 < len(known) <= 12 else ""
 
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
-
-
 class _Rules:
     """Everything that takes more than one field to see, or that only this version asks for."""
 
@@ -709,7 +703,7 @@ class _Rules:
         if self._platform == "aws" or not connected:
             return
         if "customerioApi" in config.values and (
-            (api := config.sound("customerioApi")) is None or _is_loopback(urlsplit(api).hostname or "")
+            (api := config.sound("customerioApi")) is None or is_loopback(urlsplit(api).hostname or "")
         ):
             return
         needs = (
@@ -718,7 +712,7 @@ class _Rules:
         needs += "tunnel or a proxy with an https address"
         if "publicUrl" not in config.values:
             config.wrong(("publicUrl",), f"is missing, and {needs}")
-        elif (url := config.sound("publicUrl")) is not None and _is_loopback(urlsplit(url).hostname or ""):
+        elif (url := config.sound("publicUrl")) is not None and is_loopback(urlsplit(url).hostname or ""):
             config.wrong(("publicUrl",), f"is this machine's own, and {needs}")
 
     def _ports_differ(self) -> None:

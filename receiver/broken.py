@@ -9,7 +9,7 @@ import logging
 import sqlite3
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from receiver.database import sync_folder
@@ -75,6 +75,14 @@ def kept(home: Path) -> list[SetAside]:
         except (OSError, ValueError, TypeError):
             found.append(SetAside(path.name, None, None))
     return found
+
+
+def note(home: Path, aside: SetAside) -> None:
+    """Keeps what became of a broken spool, for `kept`."""
+    path = home / aside.file
+    fresh = path.with_suffix(".new")
+    fresh.write_text(json.dumps(asdict(aside)) + "\n")
+    fresh.replace(path.with_suffix(".json"))
 
 
 def check(path: Path) -> None:

@@ -9,16 +9,15 @@ What is read here may be nonsense, so nothing is believed that doesn't have the 
 
 import contextlib
 import itertools
-import json
 import logging
 import os
 import re
 import struct
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from receiver import wal
+from receiver import broken, wal
 from receiver.broken import SetAside, kept, log_beside
 from receiver.logs import facts
 from receiver.spool import Spool, SpooledRow, Usage
@@ -70,9 +69,7 @@ def _rescue(path: Path, spool: Spool) -> None:
     spool.restore_usage(found.usage)
     is_same = found.spool_id is not None and spool.succeed(found.spool_id, found.last_sequence, count)
     waiting = sum(found.waiting.values()) if found.waiting else None
-    fresh = path.with_suffix(".new")
-    fresh.write_text(json.dumps(asdict(SetAside(path.name, count, waiting))) + "\n")
-    fresh.replace(path.with_suffix(".json"))
+    broken.note(path.parent, SetAside(path.name, count, waiting))
     # What the warehouse has already it knows by the spool's id: without that, a row may come a second time.
     told = facts(file=path.name, rows=count, waited=waiting, may_repeat=not is_same)
     _log.error("the rows of a broken spool were moved into the new one", extra=told)

@@ -24,6 +24,7 @@ from granian.http import HTTP1Settings
 from granian.server.embed import Server as EmbeddedServer
 
 from receiver import broken, code, listener
+from receiver.admin.address import reached_at
 from receiver.admin.server import Admin
 from receiver.admin.view import Serving, Watch
 from receiver.app import BODY_SECONDS, App
@@ -168,13 +169,12 @@ class Receiver:
         # While an old receiver accepts from the same socket it may be the one that answers: ask until we did.
         give_up = time.monotonic() + START_SECONDS
         host, port = self._socket.getsockname()[:2]
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 (the address to ask it at)
         while not self.app.answered:
             if self._serving.done() or time.monotonic() > give_up:
                 raise StartFailed("granian doesn't serve")
             with contextlib.suppress(OSError, TimeoutError):
                 async with asyncio.timeout(1):
-                    reader, writer = await asyncio.open_connection(host, port)
+                    reader, writer = await asyncio.open_connection(reached_at(host), port)
                     writer.write(b"GET / HTTP/1.1\r\nHost: sluice\r\nConnection: close\r\n\r\n")
                     await reader.read()
                     writer.close()

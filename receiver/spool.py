@@ -240,13 +240,15 @@ class Spool:
             if self._sets_aside:
                 self.set_aside(error)
             raise
-        if not self._is_set_aside():  # what is there by now is rescued
-            self._check_name()
+        if not self._has_its_name() and not broken.is_kept(self.path.parent, self._inode):  # else these are rescued
+            raise self._replaced()
         return sequences
 
     def _append(self, arrivals: Sequence[Arrival], size: int, max_bytes: int) -> tuple[int, int]:
         with transaction(self._connection):
-            self._check_name()
+            # SQLite goes on writing to a file that was removed, and what it says then is worth nothing.
+            if not self._has_its_name():
+                raise self._replaced()
             last, waiting_bytes = self._connection.execute("SELECT last_sequence, waiting_bytes FROM state").fetchone()
             if waiting_bytes + size > max_bytes:
                 raise SpoolFull(f"{waiting_bytes} bytes wait in the spool, {max_bytes} are allowed")
@@ -280,24 +282,16 @@ class Spool:
                 (hash, min(times) / 1e6, max(times) / 1e6),
             )
 
-    def _is_set_aside(self) -> bool:
-        if self._has_its_name():
-            return False
-        return broken.is_kept(self.path.parent, self._inode)
-
     def _has_its_name(self) -> bool:
         try:
             return self.path.stat().st_ino == self._inode
         except FileNotFoundError:
             return False
 
-    def _check_name(self) -> None:
-        # SQLite goes on writing to a file that was removed, and what it says then is worth nothing.
-        if not self._has_its_name():
-            raise Replaced(f"{self.path.name} was replaced or removed")
+    def _replaced(self) -> Replaced:
+        return Replaced(f"{self.path.name} was replaced or removed")
 
     def _check_disk(self, size: int, keep_free_bytes: int) -> None:
-        self._check_name()
         now = time.monotonic()
         if now > self._free_until:
             disk = os.statvfs(self.path.parent)

@@ -118,15 +118,21 @@ class PostgresServer:
             connection.execute(sql.SQL(statement).format(sql.Identifier(name)))
 
 
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[PostgresServer]:
-    """The session's server, or the xdist worker's."""
+@contextlib.contextmanager
+def running_server() -> Iterator[PostgresServer]:
     server = PostgresServer()
     try:
         server.start()
         yield server
     finally:
         server.remove()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """The session's server, or the xdist worker's."""
+    with running_server() as server:
+        yield server
 
 
 @pytest.fixture

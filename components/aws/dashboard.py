@@ -54,10 +54,11 @@ def body(*, region: str, function: str, log_group: str, streams: Mapping[str, st
             region,
             _of_each(streams, "DeliveryToIceberg.FailedRowCount", "Sum"),
         ),
-        _table(f"{REJECTED.capitalize()}, by reason", region, log_group, BY_REASON) if streams else {},
     ]
+    if streams:
+        widgets.append(_table(f"{REJECTED.capitalize()}, by reason", region, log_group, BY_REASON))
     # CloudWatch refuses a graph of nothing.
-    widgets = [widget for widget in widgets if widget and widget["properties"].get("metrics") != []]
+    widgets = [widget for widget in widgets if widget["properties"].get("metrics") != []]
     for number, widget in enumerate(widgets):
         widget |= {"x": number % 2 * WIDTH, "y": number // 2 * HEIGHT, "width": WIDTH, "height": HEIGHT}
     return json.dumps({"widgets": widgets})

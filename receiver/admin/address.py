@@ -16,15 +16,12 @@ class AdminAddress(NamedTuple):
     @property
     def is_open(self) -> bool:
         """Whether others than this machine may reach it."""
-        try:
-            return not ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host != "localhost"
+        return not is_loopback(self.host)
 
     @property
     def url(self) -> str:
         """For a browser on this machine."""
-        host = {"0.0.0.0": LOOPBACK, "::": "::1"}.get(self.host, self.host)  # noqa: S104 (every address)
+        host = reached_at(self.host)
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}/"
 
     def answers_to(self, host: str) -> bool:
@@ -37,6 +34,19 @@ class AdminAddress(NamedTuple):
         if not port.isdigit():
             name = host.strip().lower()
         return name in (*_OWN_NAMES, self.host) or (self.is_open and _is_address(name))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether nobody but this machine reaches `host`, an address or a name."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def reached_at(host: str) -> str:
+    """Where this machine itself reaches a listener at `host`: one at every address is at the loopback one, too."""
+    return {"0.0.0.0": LOOPBACK, "::": "::1"}.get(host, host)  # noqa: S104 (every address)
 
 
 def _is_address(name: str) -> bool:

@@ -21,7 +21,7 @@ from receiver.admin.history import Bar, History, _add
 from receiver.registry import EndpointEntry, SchemaEntry
 from receiver.token import digest
 from tests.browser.chromium import opened
-from tests.postgres import PostgresServer, free_port
+from tests.postgres import free_port, running_server
 from tests.receiver import running
 from tests.receiver.running import ROOT, new_token
 from tests.receiver.scene import Scene
@@ -98,16 +98,11 @@ async def _picture(port: int, chromium: Path, folder: Path) -> bytes:
 def main(picture: Path) -> None:
     chromium = program()
     assert chromium, "there is no browser"
-    server = PostgresServer()
-    try:
-        server.start()
-        with tempfile.TemporaryDirectory() as folder, server.database() as dsn:
-            home = Path(folder) / "dev"
-            home.mkdir()
-            with closing(Scene(home, dsn)) as scene, looked_at(scene) as port:
-                picture.write_bytes(asyncio.run(_picture(port, chromium, Path(folder) / "browser")))
-    finally:
-        server.remove()
+    with running_server() as server, tempfile.TemporaryDirectory() as folder, server.database() as dsn:
+        home = Path(folder) / "dev"
+        home.mkdir()
+        with closing(Scene(home, dsn)) as scene, looked_at(scene) as port:
+            picture.write_bytes(asyncio.run(_picture(port, chromium, Path(folder) / "browser")))
 
 
 if __name__ == "__main__":

@@ -6,18 +6,14 @@ from pathlib import Path
 import pytest
 
 from tests.faults.stage import Stage
-from tests.postgres import PostgresServer
+from tests.postgres import PostgresServer, running_server
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[PostgresServer]:
     """One that a test may stop, starve and set up as it likes, as long as it puts things right again."""
-    server = PostgresServer()
-    try:
-        server.start()
+    with running_server() as server:
         yield server
-    finally:
-        server.remove()
 
 
 @pytest.fixture

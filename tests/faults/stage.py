@@ -14,7 +14,6 @@ from typing import Any
 
 import psutil
 import psycopg
-from prometheus_client.parser import text_string_to_metric_families
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
@@ -23,8 +22,7 @@ from receiver.control import ask_sync, socket_path
 from receiver.registry import Registry, SchemaEntry
 from receiver.spool import Spool
 from tests.postgres import free_port
-from tests.receiver import running
-from tests.receiver.admin import get
+from tests.receiver import admin, running
 from tests.receiver.running import Reply, Running, register, set_setting, until
 from tests.secrecy import places_of
 
@@ -151,11 +149,7 @@ class Stage:
         return ask_sync(self.home, "status")
 
     def metrics(self) -> dict[tuple[str, ...], float]:
-        """By name and the values of the labels; not older than a second."""
-        reply = get(self.admin_port, "/metrics")
-        assert reply.status == 200, (reply, self.log()[-2000:])
-        families = text_string_to_metric_families(reply.body.decode())
-        return {(s.name, *s.labels.values()): s.value for family in families for s in family.samples}
+        return admin.metrics(self.admin_port)
 
     def refusals(self) -> float:
         """How many deliveries were answered 503, as the metrics have it."""
@@ -171,8 +165,8 @@ class Stage:
         return {
             "logs": self.log().encode(),
             "status": json.dumps(self.status()).encode(),
-            "metrics": get(self.admin_port, "/metrics").body,
-            "page": get(self.admin_port, "/").body,
+            "metrics": admin.get(self.admin_port, "/metrics").body,
+            "page": admin.get(self.admin_port, "/").body,
         }
 
     # What came of it

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import psutil
-from prometheus_client.parser import text_string_to_metric_families
 
 from receiver.control import ask_sync, socket_path
 from receiver.spool import SpooledRow
@@ -94,6 +93,11 @@ def chunk(data: bytes) -> bytes:
     return b"%x\r\n%s\r\n" % (len(data), data)
 
 
+BODY = event("e")
+LENGTH = f"Content-Length: {len(BODY)}"
+CHUNKS = chunk(BODY) + b"0\r\n\r\n"
+
+
 class GoodSender:
     """Posts events one after another, each on a connection of its own, and holds every answer against the receiver."""
 
@@ -166,13 +170,8 @@ class Field:
 
     def count(self, name: str, **labels: str) -> float:
         """What /metrics tells by that name and these labels; 0 if it doesn't yet."""
-        reply = admin.get(self._admin_port, "/metrics")
-        assert reply.status == 200
-        for family in text_string_to_metric_families(reply.body.decode()):
-            for sample in family.samples:
-                if sample.name == name and labels.items() <= sample.labels.items():
-                    return sample.value
-        return 0.0
+        found = (its for its in admin.samples(self._admin_port) if its.name == name)
+        return next((its.value for its in found if labels.items() <= its.labels.items()), 0.0)
 
     def rises(self, name: str, above: float, **labels: str) -> None:
         """Waits for the counter to be above; it is told at most a second late."""

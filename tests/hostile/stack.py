@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import psutil
 import psycopg
-from prometheus_client.parser import text_string_to_metric_families
 from psycopg import sql
 
 from receiver import warehouse
@@ -67,11 +66,7 @@ class Stack:
         return [Landed(*row[:4]) for row in found]
 
     def metrics(self) -> dict[tuple[str, ...], float]:
-        """By name and the values of the labels; never older than a second."""
-        reply = admin.get(self.admin_port, "/metrics")
-        assert reply.status == 200
-        families = text_string_to_metric_families(reply.body.decode())
-        return {(each.name, *each.labels.values()): each.value for family in families for each in family.samples}
+        return admin.metrics(self.admin_port)
 
     def lines(self) -> list[dict[str, Any]]:
         """What the receiver has logged, each line of it."""

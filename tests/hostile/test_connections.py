@@ -13,8 +13,11 @@ import pytest
 
 from receiver.control import ReceiverDown, ask_sync
 from tests.hostile.raw import (
+    BODY,
+    CHUNKS,
     DELIVERIES,
     DESCRIPTORS,
+    LENGTH,
     OTHER,
     Field,
     chunk,
@@ -33,9 +36,6 @@ HEAD_SECONDS = 3.0
 ANSWER_SECONDS = 2.0
 LATE = 8.0  # how much later than at its deadline a busy machine may end a connection
 SILENT = 2000
-BODY = event("e")
-LENGTH = f"Content-Length: {len(BODY)}"
-CHUNKS = chunk(BODY) + b"0\r\n\r\n"
 
 
 @pytest.fixture(scope="module")
@@ -45,12 +45,6 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Field]:
     args = [arg for name, seconds in deadlines.items() for arg in (f"--{name}-seconds", str(seconds))]
     with opened(folder, *args) as made:
         yield made
-
-
-@pytest.fixture
-def field(ground: Field) -> Iterator[Field]:
-    with ground.holds():
-        yield ground
 
 
 @pytest.fixture

@@ -17,7 +17,10 @@ from hypothesis import strategies as st
 
 from receiver.control import ask_sync
 from tests.hostile.raw import (
+    BODY,
+    CHUNKS,
     DELIVERIES,
+    LENGTH,
     OTHER,
     REFUSED_DELIVERIES,
     UNMATCHED,
@@ -34,9 +37,6 @@ from tests.hostile.raw import (
 from tests.receiver.running import SCHEMA, event, new_token, register, token_of
 
 BODY_SECONDS = 1.5
-BODY = event("e")
-LENGTH = f"Content-Length: {len(BODY)}"
-CHUNKS = chunk(BODY) + b"0\r\n\r\n"
 CANARY = event("canary")
 
 TAKEN = [200, 200], [BODY], [CANARY]  # the message, then the canary
@@ -52,12 +52,6 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Field]:
     folder = tmp_path_factory.mktemp("http") / "dev"
     with opened(folder, "--body-seconds", str(BODY_SECONDS), "--head-seconds", "4") as made:
         yield made
-
-
-@pytest.fixture
-def field(ground: Field) -> Iterator[Field]:
-    with ground.holds():
-        yield ground
 
 
 def canary(field: Field) -> bytes:

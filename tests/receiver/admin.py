@@ -2,6 +2,9 @@
 
 import http.client
 
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
+
 from tests.receiver.running import Reply, until
 
 
@@ -21,3 +24,14 @@ def get(port: int, path: str, method: str = "GET", host: str | None = None, body
 
     reply: Reply = until(ask)
     return reply
+
+
+def metrics(port: int) -> dict[tuple[str, ...], float]:
+    """By name and the values of the labels, which come in the order of their names; never older than a second."""
+    return {(sample.name, *sample.labels.values()): sample.value for sample in samples(port)}
+
+
+def samples(port: int) -> list[Sample]:
+    reply = get(port, "/metrics")
+    assert reply.status == 200, reply
+    return [sample for family in text_string_to_metric_families(reply.body.decode()) for sample in family.samples]

@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from receiver import token
 from receiver.admin.address import AdminAddress
@@ -19,7 +18,7 @@ from receiver.registry import EndpointEntry, Registry, SchemaEntry
 from receiver.spool import Spool
 from tests.postgres import free_port
 from tests.receiver import running
-from tests.receiver.admin import get
+from tests.receiver.admin import get, metrics
 from tests.receiver.running import (
     SCHEMA,
     Reply,
@@ -56,14 +55,6 @@ def path(home: Path, port: int) -> str:
 def receiver(home: Path, path: str) -> Iterator[Running]:
     with running.ended(start(home)) as started:
         yield started
-
-
-def metrics(port: int) -> dict[tuple[str, ...], float]:
-    """By name and the values of the labels, which come in the order of their names."""
-    reply = get(port, "/metrics")
-    assert reply.status == 200, reply
-    families = text_string_to_metric_families(reply.body.decode())
-    return {(sample.name, *sample.labels.values()): sample.value for family in families for sample in family.samples}
 
 
 def fresh(port: int, path: str = "/") -> Reply:

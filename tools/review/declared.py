@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from components.naming import SchemaNameError
 from components.settings import IntegrationSettings, Settings
+from receiver.admin.address import is_loopback
 
 Key = tuple[str, str]
 """What a config says of something: (schema, key), or ("", key) for the whole stack."""
@@ -166,8 +167,3 @@ def is_http(url: object) -> bool:
     except ValueError:
         return False
     return parts.scheme == "http" and not is_loopback(parts.hostname or "")
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches it."""
-    return host in ("localhost", "::1") or host.startswith("127.")

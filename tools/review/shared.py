@@ -4,9 +4,10 @@ from collections import Counter
 from collections.abc import Mapping
 
 from policy.rules import BUCKETS, DATABASE, DOCUMENTS, SCHEMA, TABLE, Recorded, holds_data, is_lost
+from receiver.admin.address import is_loopback
 from tools.review import costs, policies
 from tools.review import deployed as there
-from tools.review.declared import WHOLE, Key, is_loopback
+from tools.review.declared import WHOLE, Key
 from tools.review.notes import GONE, MADE, PLATFORM, REPLACED, Notes, named, number, past, who
 from tools.review.plan import Step
 
