@@ -17,10 +17,11 @@ from typing import Any
 
 import grpc
 import grpc.aio
+from google.protobuf import empty_pb2
 from pulumi.provider.experimental.provider import Provider
 from pulumi.provider.experimental.server import ProviderServicer
 from pulumi.runtime._grpc_settings import _GRPC_CHANNEL_OPTIONS
-from pulumi.runtime.proto import engine_pb2, engine_pb2_grpc, provider_pb2_grpc
+from pulumi.runtime.proto import engine_pb2, engine_pb2_grpc, plugin_pb2, provider_pb2_grpc
 
 from provider.resource import ResourceError
 
@@ -82,24 +83,54 @@ Say = Callable[[str, str, bool], Awaitable[None]]
 """(urn, message, is a warning): shown beside that resource in the engine's output."""
 
 
+class Engine:
+    """The engine at the other end: what is said to it stands in its output."""
+
+    def __init__(self, address: str) -> None:
+        """`address`: host and port, or nothing where the engine will attach itself."""
+        self.address = address
+
+    async def say(self, urn: str, message: str, warning: bool) -> None:
+        severity = engine_pb2.WARNING if warning else engine_pb2.INFO
+        async with grpc.aio.insecure_channel(self.address, options=_GRPC_CHANNEL_OPTIONS) as channel:
+            stub = engine_pb2_grpc.EngineStub(channel)
+            await stub.Log(engine_pb2.LogRequest(severity=severity, message=message, urn=urn))
+
+
+class Servicer(ProviderServicer):
+    """Pulumi's own, and what it lacks: an engine that didn't start the provider says where it is.
+
+    It does so where PULUMI_DEBUG_PROVIDERS names the provider's port (pulumi/pulumi v3.258.0,
+    pkg/resource/plugin/provider_plugin.go): a provider in a debugger, or in a test.
+    """
+
+    def __init__(self, version: str, provider: Provider, engine: Engine) -> None:
+        super().__init__([], version, provider, engine_address=engine.address)
+        self._engine = engine
+
+    async def Attach(self, request: plugin_pb2.PluginAttach, context: object) -> empty_pb2.Empty:
+        self._engine.address = request.address
+        return empty_pb2.Empty()
+
+
+async def start(make: Callable[[Say], Provider], version: str, engine: str = "") -> tuple[grpc.aio.Server, int]:
+    """A server of the provider that `make` returns, on a port of loopback. `engine`: as `Engine` has it."""
+    server = grpc.aio.server(interceptors=[PlainErrors()], options=_GRPC_CHANNEL_OPTIONS)
+    other_end = Engine(engine)
+    servicer = Servicer(version, make(other_end.say), other_end)
+    provider_pb2_grpc.add_ResourceProviderServicer_to_server(servicer, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    return server, port
+
+
 def serve(make: Callable[[Say], Provider], version: str) -> None:
     """Serves the provider that `make` returns until the engine goes. The command line's first word is its address."""
     engine = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
     parent = os.getppid()
 
     async def run() -> None:
-        channel = grpc.aio.insecure_channel(engine, options=_GRPC_CHANNEL_OPTIONS)
-        stub = engine_pb2_grpc.EngineStub(channel)
-
-        async def say(urn: str, message: str, warning: bool) -> None:
-            severity = engine_pb2.WARNING if warning else engine_pb2.INFO
-            await stub.Log(engine_pb2.LogRequest(severity=severity, message=message, urn=urn))
-
-        server = grpc.aio.server(interceptors=[PlainErrors()], options=_GRPC_CHANNEL_OPTIONS)
-        servicer = ProviderServicer([], version, make(say), engine_address=engine)
-        provider_pb2_grpc.add_ResourceProviderServicer_to_server(servicer, server)
-        port = server.add_insecure_port("127.0.0.1:0")
-        await server.start()
+        _server, port = await start(make, version, engine)  # held: it stops when nobody does
         print(port, flush=True)  # noqa: T201 - the engine reads the port from here
         await exit_with_parent(parent)
 

@@ -1,10 +1,16 @@
 """Fixtures for every tier. Nothing is started before a test asks for it."""
 
+import os
+
+# Read when gRPC is imported: its handlers around fork() crash some of the children that the provider, here in the test
+# process, starts under another account (provider/__main__.py).
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
+
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.postgres import dsn, postgres
 from tests.receiver.scene import scene
+from tests.support.postgres import dsn, postgres
 
 __all__ = ["dsn", "postgres", "scene"]
 

@@ -18,7 +18,7 @@ from statistics import median
 from typing import Any
 
 from provider import daemons, postgres
-from tests.engine.stack import Stack
+from tests.support.stack import Stack
 from tools import environment
 from tools.engine import engine, plugins
 

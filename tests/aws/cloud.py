@@ -23,7 +23,7 @@ from provider import daemons
 from receiver.token import digest
 from tests.aws.function import HANDLER
 from tests.aws.moto_server import MotoServer
-from tests.engine.stack import Stack
+from tests.support.stack import Stack
 from tools import function_library
 from tools.engine import engine, plugins
 

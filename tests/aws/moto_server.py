@@ -22,7 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from tests.postgres import free_port
+from tests.support.postgres import free_port
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
 ACCOUNT = "123456789012"

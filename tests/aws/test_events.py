@@ -26,8 +26,8 @@ from tests.aws.cloud import AwsStack, deployed, needs_standin
 from tests.aws.function import RUNNER, Function, request
 from tests.aws.moto_server import MotoServer
 from tests.customerio import sign
-from tests.engine.stack import CUSTOMERIO, event
 from tests.receiver.scene import Scene, arrival
+from tests.support.stack import CUSTOMERIO, event
 
 pytestmark = needs_standin
 

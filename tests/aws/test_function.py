@@ -27,7 +27,7 @@ from tests.aws.function import ROOT, Door, Function, Reply, request, unpacked
 from tests.aws.moto_server import MotoServer
 from tests.receiver import test_answers as local
 from tests.receiver.running import event, new_token
-from tests.secrecy import places_of
+from tests.support.secrecy import places_of
 
 REGISTRY, BUCKET, STREAM, REGION = "sluice-registry", "sluice-lake", "sluice-stream", "eu-west-1"
 AWS_SECRET = "wJalrXUtnFEMIexample"

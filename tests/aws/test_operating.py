@@ -9,7 +9,7 @@ import yaml
 
 from tests.aws.cloud import REGION, AwsStack, needs_standin, registry, token_hash
 from tests.aws.moto_server import ACCOUNT, MotoServer
-from tests.engine.stack import CUSTOMERIO, Ran
+from tests.support.stack import CUSTOMERIO, Ran
 
 SCHEMA = "stitch_customerio"
 ITEM = "aws:dynamodb/tableItem:TableItem"

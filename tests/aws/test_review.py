@@ -1,8 +1,8 @@
 """`make review` of a stack on AWS: the real engine and program, with moto."""
 
 from tests.aws.cloud import AwsStack
-from tests.engine.stack import CUSTOMERIO
-from tests.secrecy import places_of
+from tests.support.secrecy import places_of
+from tests.support.stack import CUSTOMERIO
 
 
 def test_the_page_names_costs_kept_tables_and_what_is_switched_off(stack: AwsStack) -> None:

@@ -17,7 +17,7 @@ from tests.aws.function import Function
 from tests.aws.function_url import FunctionUrl
 from tests.aws.moto_server import MotoServer
 from tests.customerio import CustomerIO
-from tests.engine.stack import CUSTOMERIO
+from tests.support.stack import CUSTOMERIO
 
 pytestmark = needs_standin
 

@@ -15,8 +15,8 @@ import pytest
 from tests.aws.cloud import HAS_REAL_PLUGIN, REGION, AwsStack, registry, token_hash, zips
 from tests.aws.moto_server import MotoServer
 from tests.customerio import CustomerIO
-from tests.engine.stack import CUSTOMERIO, Step
-from tests.secrecy import files_below, places_of
+from tests.support.secrecy import files_below, places_of
+from tests.support.stack import CUSTOMERIO, Step
 
 CONNECTED: dict[str, Any] = {**CUSTOMERIO, "connect": True, "signed": True, "maxSilenceHours": 24}
 TWO_SLOTS: dict[str, Any] = {**CONNECTED, "tokens": {"primary": 2, "secondary": 1}}

@@ -17,7 +17,7 @@ from pulumi.runtime.rpc import UNKNOWN
 
 from tests.aws.moto_server import MotoServer
 from tests.aws.standin.provider import RESOURCES, AwsProvider, wire
-from tests.engine.stack import PROJECT, Stack
+from tests.support.stack import PROJECT, Stack
 
 EVERYTHING = """
 import json, os

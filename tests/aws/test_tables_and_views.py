@@ -37,8 +37,8 @@ from receiver.spool import SpooledRow
 from receiver.warehouse import Connection
 from tests.aws import iceberg
 from tests.aws.iceberg import Destination, RecordRefused
-from tests.postgres import PostgresServer
 from tests.receiver.test_warehouse_views import RIGHT, SAMPLES, WRONG, event
+from tests.support.postgres import PostgresServer
 from tests.test_querying_docs import OCTOBER
 
 DATABASE = "stitch_customerio"

@@ -2,8 +2,8 @@
 
 from tests.aws.cloud import REGION, AwsStack, registry, token_hash
 from tests.aws.moto_server import MotoServer
-from tests.engine.stack import CUSTOMERIO
-from tests.secrecy import places_of
+from tests.support.secrecy import places_of
+from tests.support.stack import CUSTOMERIO
 
 TEAM, BUCKET = "team", "acme-pulumi-state"
 

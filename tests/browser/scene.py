@@ -21,10 +21,11 @@ from receiver.admin.history import Bar, History, _add
 from receiver.registry import EndpointEntry, SchemaEntry
 from receiver.token import digest
 from tests.browser.chromium import opened
-from tests.postgres import free_port, running_server
 from tests.receiver import running
 from tests.receiver.running import ROOT, new_token
 from tests.receiver.scene import Scene
+from tests.support.postgres import free_port, running_server
+from tests.support.waiting import until
 from tools import browser
 
 HOSTILE = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">" + "x" * 150
@@ -55,7 +56,7 @@ def looked_at(scene: Scene, *reasons: str) -> Iterator[int]:
         receiver.post(paths[0], b"[]")
         receiver.post(paths[0], b'{"event_id": "e"}', content_encoding="br")
         receiver.post(paths[2], b'{"event_id": "1"}')
-        running.until(lambda: not scene.spool.schemas_waiting(), 30)
+        until(lambda: not scene.spool.schemas_waiting(), 30)
         time.sleep(1.1)
         yield port
 

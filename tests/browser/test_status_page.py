@@ -12,8 +12,8 @@ import pytest
 
 from tests.browser.chromium import Page, opened
 from tests.browser.scene import HOSTILE, INTEGRATIONS, looked_at, program
-from tests.postgres import PostgresServer
 from tests.receiver.scene import Scene
+from tests.support.postgres import PostgresServer
 
 pytestmark = pytest.mark.skipif(program() is None, reason="there is no chromium on this machine")
 

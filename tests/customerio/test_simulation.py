@@ -37,6 +37,7 @@ from tests.customerio.sender import (
     NotDrained,
     Pause,
 )
+from tests.support.waiting import until
 
 HOOK = {"name": "Sluice", "endpoint": "https://example.com/v1/a/b", "events": ["email_sent", "email_opened"]}
 HOUR_STATUSES = (400, 401, 402, 403, 404, 405, 410, 429, 500, 502, 521)
@@ -186,14 +187,6 @@ def cio() -> Iterator[CustomerIO]:
 @pytest.fixture
 def client(cio: CustomerIO) -> Client:
     return Client(cio)
-
-
-def until(condition: Callable[[], Any], seconds: float = 5) -> Any:
-    give_up = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < give_up, f"not within {seconds} s"
-        time.sleep(0.005)
-    return value
 
 
 def pause_number(count: int, cio: CustomerIO) -> Pause:

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 import yaml
-from stack import CUSTOMERIO, Ran, Stack, Step, event, post
 
 from tests.customerio import CustomerIO
 from tests.customerio.events import EVENTS
-from tests.secrecy import files_below, places_of
+from tests.support.secrecy import files_below, places_of
+from tests.support.stack import CUSTOMERIO, Ran, Stack, Step, event, post
 
 WEBHOOK = "stitch_customerio-webhook"
 STITCH: dict[str, Any] = {**CUSTOMERIO, "connect": True}

@@ -22,12 +22,12 @@ from pathlib import Path
 import psutil
 import psycopg
 import pytest
-from stack import NOT_CLONED, PROJECT, event, post, processes_of
 
 from provider import daemons, postgres
 from receiver import token
-from tests.postgres import free_port
-from tests.secrecy import places_of
+from tests.support.postgres import free_port
+from tests.support.secrecy import places_of
+from tests.support.stack import NOT_CLONED, PROJECT, event, post, processes_of
 from tools.engine import engine
 
 PATIENCE_S = 300

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from stack import CUSTOMERIO, Stack, event, post
+from tests.support.stack import CUSTOMERIO, Stack, event, post
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import psutil
 import pytest
-from killing import kill_postgres, kill_receiver, wait_until
-from stack import CUSTOMERIO, Stack, event, post, temporary_clone
 
 from receiver.registry import Registry
+from tests.support.killing import kill_postgres, kill_receiver
+from tests.support.stack import CUSTOMERIO, Stack, event, post, temporary_clone
+from tests.support.waiting import until
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -43,13 +44,13 @@ def kill_up_at(stack: Stack, op: str, type_: str) -> None:
         return any(step["op"] == op and step["type"].endswith(f":{type_}") for step in steps if step)
 
     try:
-        wait_until(lambda: begun() or running.poll() is not None, f"{op} of {type_} has begun", 60)
+        until(lambda: begun() or running.poll() is not None, 60, what=f"{op} of {type_} has begun")
         assert running.poll() is None, "it is killed in the middle"
         assert provider_processes(stack), "else nothing shows that it leaves"
     finally:
         running.kill()
         running.wait()
-    wait_until(lambda: not provider_processes(stack), "the provider leaves with its engine", 10)
+    until(lambda: not provider_processes(stack), 10, what="the provider leaves with its engine")
 
 
 def assert_make_up_finishes_the_work(stack: Stack) -> None:
@@ -106,7 +107,7 @@ def test_an_up_killed_as_it_adds_or_removes_an_integration_converges(stack: Stac
         assert stack.sql("SELECT 1 FROM pg_namespace WHERE nspname = 'brief'") == []
     else:
         assert post(stack.url("brief"), event("converged")) == 200
-        wait_until(lambda: stack.sql("SELECT count(*) FROM brief.data") == [(1,)], "the event is loaded")
+        until(lambda: stack.sql("SELECT count(*) FROM brief.data") == [(1,)], what="the event is loaded")
 
 
 @pytest.mark.parametrize(
@@ -138,7 +139,7 @@ def test_a_first_up_killed_as_it_makes_a_daemon_converges(type_: str) -> None:
         kill_up_at(fresh, "create", type_)
         assert_make_up_finishes_the_work(fresh)
         assert post(fresh.url(), event("the first")) == 200
-        wait_until(lambda: fresh.sql("SELECT count(*) FROM stitch_customerio.data") == [(1,)], "the event is loaded")
+        until(lambda: fresh.sql("SELECT count(*) FROM stitch_customerio.data") == [(1,)], what="the event is loaded")
 
 
 def test_an_up_killed_as_it_writes_the_state_converges(stack: Stack) -> None:

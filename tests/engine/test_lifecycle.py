@@ -9,12 +9,13 @@ from typing import Any
 import psutil
 import psycopg
 import pytest
-from killing import kill_postgres, kill_receiver, postmaster, receiver_pid, wait_until
-from stack import CUSTOMERIO, Stack, event, post, processes_of
 
 from provider import postgres
 from receiver.registry import Registry
 from receiver.spool import Spool
+from tests.support.killing import kill_postgres, kill_receiver, postmaster, receiver_pid
+from tests.support.stack import CUSTOMERIO, Stack, event, post, processes_of
+from tests.support.waiting import until
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -34,11 +35,11 @@ def test_a_killed_postgresql_is_revived_and_what_came_meanwhile_is_loaded(stack:
     kill_postgres(stack)
     assert post(stack.url(), event("while-postgresql-was-down")) == 200
     assert [(step.name, step.op) for step in stack.up()] == [("postgres", "update")]
-    wait_until(
+    until(
         lambda: (
             stack.sql("SELECT 1 FROM stitch_customerio.data WHERE event_id = 'while-postgresql-was-down'") == [(1,)]
         ),
-        "the event is loaded",
+        what="the event is loaded",
     )
 
 
@@ -78,7 +79,7 @@ def test_a_deleted_registry_row_shows_in_refresh_and_up_repairs_it(stack: Stack)
     with sqlite3.connect(stack.home / "registry.db", timeout=10) as registry:
         registry.execute("DELETE FROM endpoints")
     registry.close()
-    wait_until(lambda: post(url, event("lost")) == 401, "the receiver follows")
+    until(lambda: post(url, event("lost")) == 401, what="the receiver follows")
     assert "stitch_customerio-endpoint-primary" in {step.name for step in stack.refresh()}
     assert [(step.name, step.op) for step in stack.up()] == [("stitch_customerio-endpoint-primary", "update")]
     assert post(url, event("found")) == 200
@@ -120,7 +121,7 @@ def test_status_names_what_is_down_and_fails_until_all_is_well(stack: Stack) -> 
     def status_is_well() -> bool:
         return stack.make("status").code == 0
 
-    wait_until(status_is_well, "all is well")
+    until(status_is_well, what="all is well")
     kill_receiver(stack)
     status = stack.make("status")
     assert (status.code != 0, "the receiver is down" in status.text) == (True, True), status.text
@@ -131,7 +132,7 @@ def test_status_names_what_is_down_and_fails_until_all_is_well(stack: Stack) -> 
     assert (status.code != 0, "PostgreSQL is down" in status.text) == (True, True), status.text
     assert "the receiver is down" not in status.text
     stack.up()
-    wait_until(status_is_well, "all is well again")
+    until(status_is_well, what="all is well again")
 
 
 def rows(stack: Stack) -> list[tuple[Any, ...]]:
@@ -140,7 +141,7 @@ def rows(stack: Stack) -> list[tuple[Any, ...]]:
 
 def wait_until_loaded(stack: Stack, event_id: str) -> None:
     query = f"SELECT count(*) FROM stitch_customerio.data WHERE event_id = '{event_id}'"
-    wait_until(lambda: stack.sql(query) == [(1,)], f"{event_id} is loaded")
+    until(lambda: stack.sql(query) == [(1,)], what=f"{event_id} is loaded")
 
 
 def lives(process: psutil.Process) -> bool:

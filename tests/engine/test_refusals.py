@@ -5,11 +5,10 @@ import os
 import socket
 from pathlib import Path
 
-from stack import CUSTOMERIO, Ran, Stack, event, post
-
 from provider import daemons, postgres
 from receiver.registry import Registry
-from tests.postgres import free_port
+from tests.support.postgres import free_port
+from tests.support.stack import CUSTOMERIO, Ran, Stack, event, post
 
 
 def refused(ran: Ran) -> str:

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 import yaml
-from stack import CUSTOMERIO, Stack, event, post
 
 from tests.customerio import CustomerIO
-from tests.secrecy import places_of
+from tests.support.secrecy import places_of
+from tests.support.stack import CUSTOMERIO, Stack, event, post
 
 MARKER = "<!-- sluice-review -->"
 BY_HAND = {**CUSTOMERIO, "name": "By Hand"}

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from stack import CUSTOMERIO, Stack, post
 
 from provider import daemons, postgres, receiver_process
 from tests.customerio import CustomerIO
 from tests.customerio.sender import path_hash
+from tests.support.stack import CUSTOMERIO, Stack, post
 
 SCHEMA = "stitch_customerio"
 ROTATIONS = 10

@@ -18,11 +18,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import pytest
-from stack import CUSTOMERIO, Stack, event, post
 
 from provider import postgres
 from receiver import control
-from tests.secrecy import ProcessWatch, files_below, forms, places_of
+from tests.support.secrecy import ProcessWatch, files_below, forms, places_of
+from tests.support.stack import CUSTOMERIO, Stack, event, post
 
 SIGNING_KEY = "a-signing-key-that-nobody-may-see"
 WRONG_PASSWORD = "a-wr0ng-passw0rd-for-the-warehouse"

@@ -3,7 +3,7 @@
 import threading
 from typing import Any
 
-from stack import CUSTOMERIO, Stack, event, post
+from tests.support.stack import CUSTOMERIO, Stack, event, post
 
 PINNED: dict[str, Any] = {"name": "Events (EU)", "source": "customerio", "tokens": {"primary": 7}, "schema": "eu"}
 

@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 import yaml
-from stack import CUSTOMERIO, PROJECT, Ran, Stack, event, post
 
 from provider import daemons
-from tests.postgres import free_port
-from tests.secrecy import places_of
+from tests.support.postgres import free_port
+from tests.support.secrecy import places_of
+from tests.support.stack import CUSTOMERIO, PROJECT, Ran, Stack, event, post
 
 BACKEND, TEAMS = "PULUMI_BACKEND_URL", "SLUICE_BACKEND_URL"
 TEAM = "team"

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from stack import CUSTOMERIO, Stack, event, post
 
 from provider import postgres
+from tests.support.stack import CUSTOMERIO, Stack, event, post
 
 
 @pytest.fixture(scope="module")

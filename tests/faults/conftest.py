@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.stage import Stage
-from tests.postgres import PostgresServer, running_server
+from tests.support.postgres import PostgresServer, running_server
 
 
 @pytest.fixture(scope="module")

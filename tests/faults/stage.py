@@ -21,10 +21,11 @@ from receiver import warehouse
 from receiver.control import ask_sync, socket_path
 from receiver.registry import Registry, SchemaEntry
 from receiver.spool import Spool
-from tests.postgres import free_port
 from tests.receiver import admin, running
-from tests.receiver.running import Reply, Running, register, set_setting, until
-from tests.secrecy import places_of
+from tests.receiver.running import Reply, Running, register, set_setting
+from tests.support.postgres import free_port
+from tests.support.secrecy import places_of
+from tests.support.waiting import until
 
 CUSTOMER_IO_SECONDS = 4.0  # it waits that long for an answer (reporting webhooks, "timeout")
 MEMORY_BYTES = 200 * 2**20  # what receiver and loader may each have at most: a batch is 8 MiB, a few copies of it

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 import psutil
 
 from tests.faults.stage import MEMORY_BYTES, Stage, twice
-from tests.postgres import PostgresServer
-from tests.receiver.running import set_setting, until
+from tests.receiver.running import set_setting
+from tests.support.postgres import PostgresServer
+from tests.support.waiting import until
 
 EVENTS = 20_000
 PADDING = "x" * 3_000  # 60 MB together: seven times what the loader may take at once

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.stage import Stage
-from tests.postgres import PostgresServer
+from tests.support.postgres import PostgresServer
 
 HOUR = 3600.0
 

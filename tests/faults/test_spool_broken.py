@@ -13,8 +13,9 @@ import pytest
 
 from receiver.spool import Spool, SpooledRow
 from tests.faults.stage import Stage, twice
-from tests.postgres import PostgresServer
-from tests.receiver.running import set_setting, until
+from tests.receiver.running import set_setting
+from tests.support.postgres import PostgresServer
+from tests.support.waiting import until
 
 PAGE = 4096
 LOG_HEAD, FRAME_HEAD = 32, 24

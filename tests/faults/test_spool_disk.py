@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.faults.stage import Stage, fill, small_disk
-from tests.postgres import PostgresServer
-from tests.receiver.running import set_setting, until
+from tests.receiver.running import set_setting
+from tests.support.postgres import PostgresServer
+from tests.support.waiting import until
 
 
 @contextlib.contextmanager

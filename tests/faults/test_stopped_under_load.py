@@ -4,7 +4,8 @@ was answered 200 lands."""
 import asyncio
 
 from tests.faults.stage import Stage, twice
-from tests.receiver.running import Senders, until
+from tests.receiver.running import Senders
+from tests.support.waiting import until
 
 SENDERS = 28
 

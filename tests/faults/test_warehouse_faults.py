@@ -12,8 +12,9 @@ import pytest
 
 from receiver import warehouse
 from tests.faults.stage import PASSWORD, ROLE, Stage, fill, small_disk
-from tests.postgres import PostgresServer
-from tests.receiver.running import set_setting, until
+from tests.receiver.running import set_setting
+from tests.support.postgres import PostgresServer
+from tests.support.waiting import until
 
 Fault = Callable[[Stage, PostgresServer], contextlib.AbstractContextManager[None]]
 

@@ -16,10 +16,11 @@ import psutil
 
 from receiver.control import ask_sync, socket_path
 from receiver.spool import SpooledRow
-from tests.postgres import free_port
 from tests.receiver import admin, running
-from tests.receiver.running import SCHEMA, Running, event, register, set_setting, spooled, token_of, until
-from tests.secrecy import places_of
+from tests.receiver.running import SCHEMA, Running, event, register, set_setting, spooled, token_of
+from tests.support.postgres import free_port
+from tests.support.secrecy import places_of
+from tests.support.waiting import until
 
 OTHER = "other"
 GOOD = "good"

@@ -15,9 +15,10 @@ from psycopg import sql
 from receiver import warehouse
 from receiver.control import socket_path
 from receiver.registry import Loading, Registry, SchemaEntry
-from tests.postgres import PostgresServer, free_port
 from tests.receiver import admin, running
-from tests.receiver.running import SCHEMA, Running, event, register, set_setting, spooled, until
+from tests.receiver.running import SCHEMA, Running, event, register, set_setting, spooled
+from tests.support.postgres import PostgresServer, free_port
+from tests.support.waiting import until
 
 
 class Landed(NamedTuple):

@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 from receiver import event as events
 from receiver.event import Event, Rejection, parse
 from tests.hostile.stack import Landed, Peak, Stack, standing
-from tests.postgres import PostgresServer
-from tests.receiver.running import SCHEMA, event, until
-from tests.secrecy import places_of
+from tests.receiver.running import SCHEMA, event
+from tests.support.postgres import PostgresServer
+from tests.support.secrecy import places_of
+from tests.support.waiting import until
 
 PIPELINE = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture]
 

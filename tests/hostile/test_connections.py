@@ -29,7 +29,8 @@ from tests.hostile.raw import (
     reset,
     talk,
 )
-from tests.receiver.running import SCHEMA, event, until
+from tests.receiver.running import SCHEMA, event
+from tests.support.waiting import until
 
 BODY_SECONDS = 1.5
 HEAD_SECONDS = 3.0

@@ -30,8 +30,9 @@ from schemathesis.specs.openapi.checks import (
 from receiver import answers, app, body, event, server, token
 from receiver.aws import handler
 from tests.hostile.stack import Stack, standing
-from tests.postgres import PostgresServer
-from tests.receiver.running import SCHEMA, new_token, set_setting, until
+from tests.receiver.running import SCHEMA, new_token, set_setting
+from tests.support.postgres import PostgresServer
+from tests.support.waiting import until
 
 FILE = Path(__file__).resolve().parents[2] / "docs/openapi.yaml"
 DOCUMENT: dict[str, Any] = yaml.safe_load(FILE.read_text())

@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 from receiver.registry import EndpointEntry, Registry
 from receiver.signature import Check, is_valid
 from tests.hostile.stack import Stack, standing
-from tests.postgres import PostgresServer
-from tests.receiver.running import SCHEMA, event, hash_of, until
-from tests.secrecy import places_of
+from tests.receiver.running import SCHEMA, event, hash_of
+from tests.support.postgres import PostgresServer
+from tests.support.secrecy import places_of
+from tests.support.waiting import until
 
 KEY, PREVIOUS = "the-signing-key-of-now", "the-signing-key-before"
 BODY = b'{"event_id": "signed", "object_type": "email", "metric": "sent", "timestamp": 1767225600, "data": {}}\n'

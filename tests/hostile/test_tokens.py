@@ -27,9 +27,10 @@ from receiver.endpoints import FOLLOW_SECONDS, Endpoints
 from receiver.registry import EndpointEntry, Registry
 from receiver.spool import Spool
 from tests.hostile.stack import Peak, Stack, standing
-from tests.postgres import PostgresServer
-from tests.receiver.running import SCHEMA, event, hash_of, new_token, register, spooled, token_of, until
-from tests.secrecy import places_of
+from tests.receiver.running import SCHEMA, event, hash_of, new_token, register, spooled, token_of
+from tests.support.postgres import PostgresServer
+from tests.support.secrecy import places_of
+from tests.support.waiting import until
 
 OTHER = "other_customerio"
 LETTERS = string.ascii_letters + string.digits

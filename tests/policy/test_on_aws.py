@@ -11,7 +11,7 @@ from typing import Any
 from policy.pack import POLICIES
 from tests.aws.cloud import AwsStack
 from tests.aws.moto_server import MotoServer
-from tests.engine.stack import CUSTOMERIO, Ran
+from tests.support.stack import CUSTOMERIO, Ran
 from tools import policy
 
 SCHEMA = "stitch_customerio"

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.engine.conftest import stack as stack
-from tests.engine.stack import CUSTOMERIO, Stack
+from tests.support.stack import CUSTOMERIO, Stack
 
 BILLING: dict[str, Any] = {**CUSTOMERIO, "name": "Billing"}
 

@@ -14,7 +14,8 @@ from provider.endpoint import Endpoint
 from provider.resource import Context
 from receiver.registry import Registry
 from tests.receiver import running
-from tests.receiver.running import Running, event, hash_of, register, until
+from tests.receiver.running import Running, event, hash_of, register
+from tests.support.waiting import until
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from provider.receiver_process import Receiver
 from provider.resource import Context, ResourceError
 from receiver.control import socket_path
 from receiver.registry import Registry
-from tests.postgres import free_port
-from tests.receiver.running import until
+from tests.support.postgres import free_port
+from tests.support.waiting import until
 
 
 @pytest.fixture

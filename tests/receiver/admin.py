@@ -5,7 +5,8 @@ import http.client
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
-from tests.receiver.running import Reply, until
+from tests.receiver.running import Reply
+from tests.support.waiting import until
 
 
 def get(port: int, path: str, method: str = "GET", host: str | None = None, body: bytes | None = None) -> Reply:

@@ -12,7 +12,7 @@ import string
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -149,15 +149,6 @@ def event(event_id: str) -> bytes:
     return json.dumps(
         {"event_id": event_id, "object_type": "email", "metric": "sent", "timestamp": 1767225722, "data": {}}
     ).encode()
-
-
-def until(condition: Callable[[], Any], seconds: float = 10) -> Any:
-    """Waits for `condition` to be true, and returns what it said; fails after `seconds`."""
-    give_up = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < give_up, f"not within {seconds} s"
-        time.sleep(0.02)
-    return value
 
 
 class Senders:

@@ -16,7 +16,6 @@ from receiver.admin.address import AdminAddress
 from receiver.control import ask_sync
 from receiver.registry import EndpointEntry, Registry, SchemaEntry
 from receiver.spool import Spool
-from tests.postgres import free_port
 from tests.receiver import running
 from tests.receiver.admin import get, metrics
 from tests.receiver.running import (
@@ -30,9 +29,10 @@ from tests.receiver.running import (
     set_setting,
     start,
     token_of,
-    until,
 )
 from tests.receiver.scene import arrival
+from tests.support.postgres import free_port
+from tests.support.waiting import until
 
 NAME = "Stitch <b>Customer.io</b>"
 

@@ -27,8 +27,8 @@ from tests.receiver.running import (
     set_setting,
     spooled,
     token_of,
-    until,
 )
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.usefixtures("shared")
 

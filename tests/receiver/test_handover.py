@@ -9,9 +9,10 @@ import psutil
 import pytest
 
 from receiver.control import Conversation, ask_sync
-from tests.postgres import free_port
 from tests.receiver import running
-from tests.receiver.running import Running, Senders, end, event, register, spooled, start, until
+from tests.receiver.running import Running, Senders, end, event, register, spooled, start
+from tests.support.postgres import free_port
+from tests.support.waiting import until
 
 
 async def hand_over(home: Path, times: int, server: str | None = None, fresh: int = 12) -> Senders:

@@ -16,8 +16,8 @@ from receiver import loader, warehouse
 from receiver.logs import Formatter
 from receiver.registry import Loading, SchemaEntry
 from receiver.spool import Arrival, Spool
-from tests.postgres import PostgresServer
 from tests.receiver.scene import Scene, arrival, body, unchecked
+from tests.support.postgres import PostgresServer
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 

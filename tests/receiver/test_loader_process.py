@@ -18,6 +18,7 @@ from receiver.admin.history import History
 from receiver.registry import Loading, Registry, SchemaEntry
 from receiver.spool import Spool
 from tests.receiver.scene import Scene, arrival, body
+from tests.support.waiting import until
 
 ROOT = Path(__file__).parents[2]
 
@@ -68,13 +69,6 @@ def loader_process(home: Path, script: str | None = None, **environment: str) ->
     finally:
         process.kill()
         process.wait()
-
-
-def until(condition: Callable[[], object], seconds: float = 10) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it didn't happen in time"
-        time.sleep(0.02)
 
 
 def drained(scene: Scene) -> Callable[[], bool]:

@@ -13,7 +13,8 @@ from receiver import logs
 from receiver.control import ask_sync
 from receiver.logs import Formatter, Sparingly, facts, readable
 from receiver.rejects import kind
-from tests.receiver.running import ROOT, Running, event, register, until
+from tests.receiver.running import ROOT, Running, event, register
+from tests.support.waiting import until
 
 
 def line(message: str, exc_info: object = None, **told: object) -> str:

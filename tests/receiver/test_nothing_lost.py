@@ -14,8 +14,9 @@ import pytest
 
 from provider import postgres
 from tests.receiver import running
-from tests.receiver.running import Senders, end, event, register, spooled, start, until
+from tests.receiver.running import Senders, end, event, register, spooled, start
 from tests.receiver.scene import Scene
+from tests.support.waiting import until
 
 
 async def kill_again_and_again(home: Path, times: int, server: str | None = None) -> tuple[set[str], set[str]]:

@@ -14,7 +14,8 @@ import pytest
 from receiver.body import BUDGET_BYTES
 from receiver.control import ask_sync
 from tests.receiver import running
-from tests.receiver.running import Running, event, register, spooled, start, until
+from tests.receiver.running import Running, event, register, spooled, start
+from tests.support.waiting import until
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ from urllib.parse import quote
 import pytest
 
 from receiver.control import ask_sync
-from tests.postgres import free_port
 from tests.receiver import admin, running
 from tests.receiver.running import new_token, register, set_setting, start, token_of
+from tests.support.postgres import free_port
 
 BODY = "an ordinary person's letter"
 

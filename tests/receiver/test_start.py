@@ -15,7 +15,8 @@ import pytest
 from receiver import code
 from receiver.control import ReceiverDown, ask_sync, socket_path
 from tests.receiver import running
-from tests.receiver.running import ROOT, Running, event, register, spooled, start, until
+from tests.receiver.running import ROOT, Running, event, register, spooled, start
+from tests.support.waiting import until
 
 
 def failed_start(home: Path, *args: str) -> tuple[int, str]:

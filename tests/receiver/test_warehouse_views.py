@@ -19,7 +19,7 @@ from receiver.event import Event, parse
 from receiver.registry import Loading
 from receiver.spool import SpooledRow
 from receiver.warehouse import Connection
-from tests.postgres import PostgresServer
+from tests.support.postgres import PostgresServer
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 UTC = datetime.UTC

@@ -12,10 +12,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from components.aws import dashboard
 from receiver import words
 from receiver.registry import Registry, SchemaEntry
-from tests.postgres import free_port
 from tests.receiver import running
 from tests.receiver.admin import get
 from tests.receiver.running import SCHEMA, Running, event, register, set_setting, start
+from tests.support.postgres import free_port
 
 ON_BOTH = {
     words.ACCEPTED: "IncomingRecords",

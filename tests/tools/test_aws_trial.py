@@ -25,7 +25,7 @@ from tests.aws.function import Function, request, unpacked
 from tests.aws.moto_server import ACCOUNT, MotoServer
 from tests.aws.test_function import BUCKET, REGION, REGISTRY
 from tests.aws.test_function import Aws as Services
-from tests.secrecy import places_of
+from tests.support.secrecy import places_of
 from tools import aws_trial
 from tools.aws import ITEM, Aws
 from tools.aws_trial import OPTIMIZER, Verdict

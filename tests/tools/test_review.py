@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from components.customerio.events import EVENTS
-from tests.secrecy import places_of
+from tests.support.secrecy import places_of
 from tools.review import costs, page, policies
 from tools.review import plan as plans
 from tools.review.declared import declared

@@ -1,4 +1,8 @@
-"""A clone of the project with a stack of its own, driven by the real engine as a user drives it."""
+"""A clone of the project with a stack of its own, driven by the real engine.
+
+Usually the program and the provider are in the test process (attached.py), which costs a quarter. A *real* clone starts
+everything as a user's `pulumi` does.
+"""
 
 import json
 import os
@@ -19,7 +23,8 @@ import psycopg
 import yaml
 
 from provider import daemons, postgres
-from tests.postgres import free_port
+from tests.support.attached import Providers, attached
+from tests.support.postgres import free_port
 from tools import interrupted
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
@@ -63,6 +68,9 @@ class Stack:
     port: int = field(default_factory=free_port)
     said: list[str] = field(default_factory=list)
     config: dict[str, Any] = field(default_factory=dict)
+    language_host: str | None = None
+    """The address of the one in the test process, where it is attached."""
+    _outputs: dict[str, Any] | None = None
 
     @classmethod
     def clone(cls, root: Path, environment: Mapping[str, str]) -> "Stack":
@@ -97,9 +105,16 @@ class Stack:
         values = {f"sluice:{name}": value for name, value in self.config.items()}
         path.write_text(yaml.safe_dump({**before, "config": {**secrets, **values}}))
 
+    def command(self, *arguments: str) -> list[str]:
+        """The command line of a `pulumi` of this stack."""
+        runs_the_program = self.language_host is not None and arguments[0] in ("up", "preview")
+        client = [f"--client={self.language_host}"] if runs_the_program else []
+        return ["pulumi", *arguments, *client, "--non-interactive"]
+
     def pulumi(self, *arguments: str, check: bool = False, stdin: str | None = None) -> Ran:
+        self._outputs = None
         done = subprocess.run(
-            ["pulumi", *arguments, "--non-interactive"],
+            self.command(*arguments),
             cwd=self.root,
             env=self.environment,
             input=stdin,
@@ -142,13 +157,19 @@ class Stack:
         return [step for step in steps if step.op != "same" and not step.type.startswith("pulumi:")]
 
     def outputs(self) -> dict[str, Any]:
-        """The stack's outputs with their secrets; not kept in `said`, since showing them was asked for."""
+        """The stack's outputs with their secrets; not kept in `said`, since showing them was asked for.
+
+        Asked for once after each command.
+        """
+        if self._outputs is not None:
+            return self._outputs
         done = subprocess.run(
             ["pulumi", "stack", "output", "--json", "--show-secrets"],
             cwd=self.root, env=self.environment, capture_output=True, text=True, check=True, timeout=PATIENCE_S,
         )  # fmt: skip
-        found: dict[str, Any] = json.loads(done.stdout)
-        return found
+        self._outputs = json.loads(done.stdout)
+        assert self._outputs is not None
+        return self._outputs
 
     def url(self, schema: str = "stitch_customerio", slot: str = "primary") -> str:
         return str(self.outputs()["integrations"][schema]["slots"][slot]["url"])
@@ -167,6 +188,7 @@ class Stack:
 
     def make(self, target: str, **variables: str) -> Ran:
         """`make target` in the clone, as a user runs it, on this stack's own backend and passphrase."""
+        self._outputs = None
         words = [f"{name}={value}" for name, value in variables.items()]
         done = subprocess.run(
             ["make", target, *words], cwd=self.root, env=self.environment, stdin=subprocess.DEVNULL,
@@ -181,7 +203,19 @@ class Stack:
 
 
 @contextmanager
-def temporary_clone() -> Iterator[Stack]:
+def attach(stack: Stack, more: Providers | None = None) -> Iterator[Stack]:
+    """While inside, the stack's program and provider are in this process, and those in `more` as well."""
+    before = stack.environment
+    with attached(stack.root, before, more) as (stack.language_host, providers):
+        stack.environment = {**before, "PULUMI_DEBUG_PROVIDERS": providers}
+        try:
+            yield stack
+        finally:
+            stack.environment, stack.language_host = before, None
+
+
+@contextmanager
+def real_clone() -> Iterator[Stack]:
     """A fresh clone with an empty stack; its daemons are gone at the end, and so must be every other process of it."""
     with tempfile.TemporaryDirectory(prefix="sluice test ") as folder:  # with a space, as a user's path may have
         os.chmod(folder, 0o755)  # noqa: PTH101, S103 - PostgreSQL's account must pass when we are root
@@ -197,6 +231,13 @@ def temporary_clone() -> Iterator[Stack]:
                         host.terminate()
                 time.sleep(0.1)
         assert not left, left
+
+
+@contextmanager
+def temporary_clone() -> Iterator[Stack]:
+    """As `real_clone`, with program and provider in the test process."""
+    with real_clone() as made, attach(made):
+        yield made
 
 
 def post(url: str, body: bytes, headers: Mapping[str, str] | None = None) -> int:

@@ -2,19 +2,10 @@
 
 import os
 import signal
-import time
-from collections.abc import Callable
-
-from stack import Stack
 
 from provider import postgres, receiver_process
-
-
-def wait_until(condition: Callable[[], bool], what: str, patience_s: float = 20) -> None:
-    deadline = time.monotonic() + patience_s
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)
+from tests.support.stack import Stack
+from tests.support.waiting import until
 
 
 def receiver_pid(stack: Stack) -> int:
@@ -32,11 +23,11 @@ def postmaster(stack: Stack) -> int:
 
 def kill_receiver(stack: Stack) -> None:
     os.kill(receiver_pid(stack), signal.SIGKILL)
-    wait_until(lambda: receiver_process.answers(stack.home) is None, "the receiver is gone")
+    until(lambda: receiver_process.answers(stack.home) is None, what="the receiver is gone")
 
 
 def kill_postgres(stack: Stack) -> None:
     server = postgres.recorded(stack.home)
     assert server is not None
     os.kill(postmaster(stack), signal.SIGKILL)
-    wait_until(lambda: not postgres.answers(server), "PostgreSQL is gone")
+    until(lambda: not postgres.answers(server), what="PostgreSQL is gone")
