@@ -5,7 +5,7 @@ a leaked token must be revocable, and the receiver must start, while the warehou
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,14 +25,18 @@ CREATE TABLE schemas (
     schema TEXT PRIMARY KEY, display_name TEXT NOT NULL, source TEXT NOT NULL, loading TEXT NOT NULL);
 CREATE TABLE settings (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
-_CHANGES = ("ALTER TABLE endpoints ADD COLUMN version INTEGER NOT NULL DEFAULT 1",)
+_CHANGES = (
+    "ALTER TABLE endpoints ADD COLUMN version INTEGER NOT NULL DEFAULT 1",
+    "ALTER TABLE endpoints ADD COLUMN stray INTEGER NOT NULL DEFAULT 0",
+)
 
 
 @dataclass(frozen=True)
 class EndpointEntry:
     """One live secret URL. `hash` is `token.digest` of its token; `signing_keys` are secret: no repr shows them.
 
-    `version` is the token's number in the config, for people to see.
+    `version` is the token's number in the config, for people to see. `stray`: the stack's state didn't know of it when
+    `make` last looked.
     """
 
     hash: str
@@ -42,6 +46,7 @@ class EndpointEntry:
     signed: bool
     signing_keys: tuple[str, ...]
     version: int = 1
+    stray: bool = False
 
     def __repr__(self) -> str:
         return (
@@ -99,7 +104,7 @@ class Registry:
             " VALUES (?, ?, ?, ?, ?, ?, ?, strftime('%Y-%m-%dT%H:%M:%SZ', 'now'))"
             " ON CONFLICT (hash) DO UPDATE SET schema = excluded.schema, slot = excluded.slot,"
             " source = excluded.source, signed = excluded.signed, signing_keys = excluded.signing_keys,"
-            " version = excluded.version",
+            " version = excluded.version, stray = 0",
             endpoint.hash,
             endpoint.schema,
             endpoint.slot,
@@ -121,6 +126,11 @@ class Registry:
 
     def remove_endpoint(self, hash: str) -> None:
         self._write("DELETE FROM endpoints WHERE hash = ?", hash)
+
+    def mark_strays(self, hashes: Collection[str]) -> None:
+        """Notes these endpoints as strays, and no others."""
+        marks = ", ".join("?" * len(hashes))
+        self._write(f"UPDATE endpoints SET stray = hash IN ({marks})", *hashes)  # noqa: S608 (question marks)
 
     def put_schema(self, schema: SchemaEntry) -> None:
         """Adds the schema, or gives the one of that name these values."""
@@ -160,10 +170,12 @@ class Registry:
         return version
 
     def _endpoints(self, condition: str, *values: str) -> Iterator[EndpointEntry]:
-        columns = "hash, schema, slot, source, signed, signing_keys, version"
+        columns = "hash, schema, slot, source, signed, signing_keys, version, stray"
         query = f"SELECT {columns} FROM endpoints {condition}"  # noqa: S608 (ours)
-        for hash, schema, slot, source, signed, keys, version in self._connection.execute(query, values).fetchall():
-            yield EndpointEntry(hash, schema, slot, source, bool(signed), tuple(json.loads(keys)), version)
+        for row in self._connection.execute(query, values).fetchall():
+            hash, schema, slot, source, signed, keys, version, stray = row
+            signing_keys = tuple(json.loads(keys))
+            yield EndpointEntry(hash, schema, slot, source, bool(signed), signing_keys, version, bool(stray))
 
     def _schemas(self, condition: str, *values: str) -> Iterator[SchemaEntry]:
         query = f"SELECT schema, display_name, source, loading FROM schemas {condition}"  # noqa: S608 (ours)

@@ -26,3 +26,10 @@ WAITING = "waiting"
 def silence(name: str, hours: int, allowed: int) -> str:
     """What is said of an integration that has been without an event for longer than its owner allows."""
     return f"no event of {name} for {hours} hours, and its maxSilenceHours is {allowed}"
+
+
+def stray(slot: str, schema: str, fingerprint: str) -> str:
+    """What is said of a live URL that the stack's state knows nothing of."""
+    return (
+        f"the {slot} URL of {schema}, {fingerprint}, is live, and the stack's state doesn't know it: make up revokes it"
+    )

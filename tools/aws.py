@@ -14,18 +14,20 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from components import naming
+from receiver import words
 from receiver.aws import USED
 from receiver.replay import Wanted
 from receiver.token import fingerprint
 from tools import replay
 from tools import stack as stacks
-from tools.endpoints import Endpoint
-from tools.place import Resources, Status
+from tools.endpoints import Endpoint, known_hashes
+from tools.place import STRAY, Resources, Status
 from tools.stack import Stack, StackError
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
+REGISTRY = "aws:dynamodb/table:Table"
 ITEM = "aws:dynamodb/tableItem:TableItem"
 ALARM = "aws:cloudwatch/metricAlarm:MetricAlarm"
 DATABASE = "aws:glue/catalogDatabase:CatalogDatabase"
@@ -245,6 +247,28 @@ class Aws:
                     if not error.response["Error"]["Code"].endswith(("NotFoundException", "NotFound")):
                         raise
         return [what for what in said if what]
+
+    @_told
+    def strays(self, resources: Resources) -> list[str]:
+        return [words.stray(slot, schema, fingerprint(hash)) for _, hash, schema, slot in self._strays(resources)]
+
+    @_told
+    def revoke_strays(self, resources: Resources) -> list[str]:
+        said = []
+        for table, hash, schema, slot in self._strays(resources):
+            self.client("dynamodb").delete_item(TableName=table, Key={"hash": {"S": hash}})
+            said.append(f"revoked the {slot} URL of {schema}, {fingerprint(hash)}: {STRAY}")
+        return said
+
+    def _strays(self, resources: Resources) -> Iterator[tuple[str, str, str, str]]:
+        """(table, hash, schema, slot) of the live endpoints in the stack's registry that its state doesn't know."""
+        known = known_hashes(resources)
+        for table in {its["outputs"]["name"] for its in resources if its["type"] == REGISTRY}:
+            for page in self.client("dynamodb").get_paginator("scan").paginate(TableName=table):
+                for found in page["Items"]:
+                    hash = found["hash"]["S"]
+                    if not hash.startswith(USED) and hash not in known:
+                        yield table, hash, found["schema"]["S"], found["slot"]["S"]
 
     def _is_ours(self, tags: Mapping[str, str]) -> bool:
         return (tags.get("sluice:project"), tags.get("sluice:stack")) == (self._stack.project, self._stack.name)

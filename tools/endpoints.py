@@ -63,6 +63,11 @@ def recorded(resource: Mapping[str, Any]) -> Recorded | None:
     return None
 
 
+def known_hashes(resources: Sequence[Mapping[str, Any]]) -> set[str]:
+    """The hashes of all endpoints in a stack's state."""
+    return {its.hash for its in map(recorded, resources) if its}
+
+
 def of(outputs: Mapping[str, Any]) -> list[Endpoint]:
     """The endpoints in a stack's outputs (`integrations`: by schema, as `Integration.exported`), primary slot first."""
     return [

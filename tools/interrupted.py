@@ -8,48 +8,50 @@ every create can be repeated; on AWS what it would trip over is ended first (`to
 import contextlib
 import json
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from receiver.registry import Registry
-from receiver.token import fingerprint
+from receiver.registry import EndpointEntry, Registry
+from tools.endpoints import known_hashes
 
 CLOCK_TOLERANCE_S = 5.0
 """How far a process's start time, worked out from the boot time, may be off."""
 
 
-def stale_locks(state: Path, project: str, stack: str) -> list[Path]:
-    """The lock files of a stack whose process was on this host and is gone.
+def locks(state: Path, project: str, stack: str) -> dict[Path, str | None]:
+    """The locks of a stack, and who holds each, in words; None where that is provably nobody any more.
 
     `state`: the backend's folder, which holds `.pulumi`. A lock is
     `.pulumi/locks/organization/<project>/<stack>/<id>.json` with pid, hostname and timestamp
-    (pulumi/pulumi v3.258.0, pkg/backend/diy/lock.go).
+    (pulumi/pulumi v3.258.0, pkg/backend/diy/lock.go). It is taken before an operation is noted as pending, and removed
+    after the last state is written.
     """
     folder = state / ".pulumi" / "locks" / "organization" / project / stack
-    return [lock for lock in sorted(folder.glob("*.json")) if _is_stale(lock)]
+    return {lock: _holder(lock) for lock in sorted(folder.glob("*.json"))}
 
 
-def _is_stale(lock: Path) -> bool:
+def _holder(lock: Path) -> str | None:
     try:
         content = json.loads(lock.read_text())
         pid, host = int(content["pid"]), content["hostname"]
         taken = datetime.fromisoformat(content["timestamp"]).timestamp()
     except FileNotFoundError:
-        return False  # its process has just removed it
-    except (ValueError, KeyError, TypeError):
-        return False  # not a lock as we know it: `pulumi cancel` is for the person to decide
+        return None  # its process has just removed it
+    except (ValueError, KeyError, TypeError):  # not a lock as we know it, or not written to its end
+        return f"somebody whose lock can't be read, {lock}"
     if host != socket.gethostname():
-        return False
+        return f"pid {pid} on {host}"
     try:
         process = psutil.Process(pid)
         # After a reboot the pid may be another process's, which then has started after the lock was taken.
-        return process.status() == psutil.STATUS_ZOMBIE or process.create_time() > taken + CLOCK_TOLERANCE_S
+        has_ended = process.status() == psutil.STATUS_ZOMBIE or process.create_time() > taken + CLOCK_TOLERANCE_S
     except psutil.NoSuchProcess:
-        return True
+        return None
+    return None if has_ended else f"pid {pid}"
 
 
 def orphaned_language_hosts(root: Path) -> list[psutil.Process]:
@@ -103,20 +105,29 @@ def _is_json(path: Path) -> bool:
     return True
 
 
-def revoke_unknown(home: Path, exported: Mapping[str, Any]) -> list[str]:
-    """Revokes the endpoints that the registry has and the state (a `pulumi stack export`) hasn't; their fingerprints.
+def strays(home: Path, resources: Sequence[Mapping[str, Any]]) -> list[EndpointEntry]:
+    """The endpoints that the registry has and the state's `resources` haven't: nothing but `revoke` ends them.
 
-    An `up` that was killed had just made them; where the next one wants other tokens, nobody else would end them.
+    An `up` that was killed had just made them, or the state was lost, edited or replaced by an older one. Noted in the
+    registry, so that the status page names them too.
     """
-    resources = exported["deployment"].get("resources") or []
-    known = {resource["inputs"]["hash"] for resource in resources if resource["type"] == "sluice:index:Endpoint"}
-    revoked = []
+    known = known_hashes(resources)
     with Registry.present(home / "registry.db") as registry:
-        for endpoint in registry.endpoints() if registry else []:
-            if registry and endpoint.hash not in known:
+        if registry is None:
+            return []
+        endpoints = registry.endpoints()
+        found = [endpoint for endpoint in endpoints if endpoint.hash not in known]
+        if {endpoint.hash for endpoint in found} != {endpoint.hash for endpoint in endpoints if endpoint.stray}:
+            registry.mark_strays([endpoint.hash for endpoint in found])
+        return found
+
+
+def revoke(home: Path, endpoints: Sequence[EndpointEntry]) -> None:
+    """Takes them out of the registry: their URLs are answered 401 from then on."""
+    with Registry.present(home / "registry.db") as registry:
+        for endpoint in endpoints if registry else ():
+            if registry:
                 registry.remove_endpoint(endpoint.hash)
-                revoked.append(fingerprint(endpoint.hash))
-    return revoked
 
 
 def without_pending(exported: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,9 +15,10 @@ from receiver import control, words
 from receiver.broken import SetAside
 from receiver.logs import readable
 from receiver.replay import Wanted
+from receiver.token import fingerprint
 from tools import interrupted, progress, replay
 from tools.endpoints import Endpoint
-from tools.place import Counts, Resources, Status
+from tools.place import STRAY, Counts, Resources, Status
 from tools.stack import Stack, StackError
 
 
@@ -100,8 +101,16 @@ class ThisMachine:
         return lines
 
     def forget(self, exported: Mapping[str, Any]) -> list[str]:
-        revoked = interrupted.revoke_unknown(self._stack.home, exported)
-        return [f"revoked {fingerprint}, a new URL that was just being made" for fingerprint in revoked]
+        return self.revoke_strays(exported["deployment"].get("resources") or [])
+
+    def strays(self, resources: Resources) -> list[str]:
+        found = interrupted.strays(self._stack.home, resources)
+        return [words.stray(stray.slot, stray.schema, fingerprint(stray.hash)) for stray in found]
+
+    def revoke_strays(self, resources: Resources) -> list[str]:
+        found = interrupted.strays(self._stack.home, resources)
+        interrupted.revoke(self._stack.home, found)
+        return [f"revoked the {it.slot} URL of {it.schema}, {fingerprint(it.hash)}: {STRAY}" for it in found]
 
     def stop_all(self) -> list[str]:
         return daemons.stop_all(self._stack.home)

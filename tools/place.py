@@ -7,6 +7,8 @@ from typing import Any, Protocol
 from receiver.replay import Wanted
 from tools.endpoints import Endpoint
 
+STRAY = "the stack's state knows nothing of it"
+
 Resources = Sequence[Mapping[str, Any]]
 """The resources in a stack's state, as `Stack.resources` gives them."""
 
@@ -68,6 +70,14 @@ class Place(Protocol):
 
         `exported`: a `pulumi stack export` with what was pending.
         """
+        ...
+
+    def strays(self, resources: Resources) -> list[str]:
+        """The live URLs that the stack's state doesn't know, a sentence each: nothing else would ever end them."""
+        ...
+
+    def revoke_strays(self, resources: Resources) -> list[str]:
+        """Ends those; says which."""
         ...
 
     def stop_all(self) -> list[str]:

@@ -5,12 +5,13 @@ engine is asked about: somebody else may be at work there.
 """
 
 import contextlib
+import fcntl
 import json
 import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -128,13 +129,20 @@ class Stack:
 
     def mend(self) -> None:
         """Makes this folder's own states readable again after a kill in the middle of a write."""
-        for path in interrupted.half_written(self.state):
+        for path in interrupted.half_written(self.state) if self.busy() is None else ():
             path.unlink(missing_ok=True)
 
     @property
     def option(self) -> str:
         """How a `make` command names this stack; nothing for the one that it means by itself."""
         return "" if self.reference == DEV else f" STACK={self.reference}"
+
+    def busy(self) -> str | None:
+        """Who is at work on the stack right now, such as "pid 4711"; None for nobody, and in a team's backend."""
+        if self.team_backend is not None:
+            return None
+        held = interrupted.locks(self.state, self.project, self.name).values()
+        return next((holder for holder in held if holder), None)
 
     def pending(self) -> list[str]:
         """What the state says was under way when an `up` was cut off, or is right now in a team's backend."""
@@ -150,6 +158,7 @@ class Stack:
     def recover(self, forget: Callable[[Mapping[str, Any]], list[str]]) -> None:
         """Clears what a killed `up` left: its lock, its language host, and operations that never ended.
 
+        Only what is provably dead: raises StackError, and touches nothing, while another `pulumi` works on the stack.
         `forget` ends what it had just made and nobody would know of, and says what (`tools.place.Place`).
 
         In a team's backend a lock, and what is pending, may be those of a colleague's `up` that runs right now:
@@ -167,18 +176,46 @@ class Stack:
                     " left over"
                 )
             return
-        for lock in interrupted.stale_locks(self.state, self.project, self.name):
-            progress.say("removing the lock of a pulumi that was killed")
-            lock.unlink(missing_ok=True)
-        operations = self.pending()
-        if operations:
-            progress.say(f"clearing what was interrupted: {', '.join(operations)}")
+        with self._alone():
+            self._recover(forget)
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """While inside, no other `make` clears anything of this folder's stacks."""
+        with (self.state / "recover.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def _recover(self, forget: Callable[[Mapping[str, Any]], list[str]]) -> None:
+        before, exported = self._own_state_read(), None
+        if self.pending():
             exported = self.exported()
-            for ended in forget(exported):
-                progress.say(ended)
-            self.ask(
-                "stack", "import", "--stack", self.reference, given=json.dumps(interrupted.without_pending(exported))
+        # Asked after the state was read: whoever had anything pending in it then would hold the lock now, or have
+        # written another state since.
+        if who := self.busy():
+            raise StackError(
+                f"another pulumi is at work on stack {self.name} ({who}), and nothing was touched: run this again when"
+                " it has ended. If that can't be, `pulumi cancel` removes its lock"
             )
+        if self._own_state_read() != before:
+            self._recover(forget)
+            return
+        for lock, who in interrupted.locks(self.state, self.project, self.name).items():
+            if who is None:
+                progress.say("removing the lock of a pulumi that was killed")
+                lock.unlink(missing_ok=True)
+        if exported is None:
+            return
+        progress.say(f"clearing what was interrupted: {', '.join(interrupted.under_way(exported['deployment']))}")
+        for ended in forget(exported):
+            progress.say(ended)
+        self.ask("stack", "import", "--stack", self.reference, given=json.dumps(interrupted.without_pending(exported)))
+
+    def _own_state_read(self) -> bytes:
+        try:
+            return self._own_state.read_bytes()
+        except FileNotFoundError:
+            return b""
 
     def run(self, command: str, *arguments: str) -> int:
         """Runs `pulumi <command>` on the stack in front of the person; returns its exit code."""

@@ -105,6 +105,8 @@ def up() -> int:
     policies = _policies(stack)
     code = stack.run("up", *_unasked(stack, policies), *policies, "--suppress-outputs")
     if code == 0:
+        for line in place.revoke_strays(stack.resources()):
+            print(line)
         made = endpoints.of(stack.outputs())
         states = place.states(made)
         rows = [(e.name, e.source, e.schema, e.slot, e.fingerprint, e.host, states[e.hash], _webhook(e)) for e in made]
@@ -120,7 +122,14 @@ def preview() -> int:
     place.check()
     if stack.team_backend is None:  # in a team's an interrupted `up` is reported by the engine
         stack.recover(place.forget)
-    return stack.run("preview", *_policies(stack))
+    code = stack.run("preview", *_policies(stack))
+    _name_strays(stack)
+    return code
+
+
+def _name_strays(stack: Stack) -> None:
+    for line in places.of(stack).strays(stack.resources()):
+        print(line)
 
 
 def review() -> int:
@@ -142,7 +151,9 @@ def review() -> int:
 def refresh() -> int:
     stack = existing()
     stack.recover(places.of(stack).forget)
-    return stack.run("refresh", *_unasked(stack), "--suppress-outputs")
+    code = stack.run("refresh", *_unasked(stack), "--suppress-outputs")
+    _name_strays(stack)
+    return code
 
 
 def down() -> int:
@@ -162,6 +173,8 @@ def down() -> int:
         code = stack.run("destroy", *_unasked(stack), "--suppress-outputs")
         if code != 0:
             return code
+        for line in place.revoke_strays(stack.resources()):
+            print(line)
     elif stack.team_backend is not None:
         raise stack.missing()
     # A daemon that the state didn't know of, after a state file was lost, say, goes as well.
@@ -183,7 +196,8 @@ def status() -> int:
     made = endpoints.of(stack.outputs())
     if not made:
         raise StackError(f"stack {stack.name} has no integration: run make up{stack.option}")
-    found = places.of(stack).status(made, resources)
+    place = places.of(stack)
+    found = place.status(made, resources)
 
     head = ["integration", "schema", "slot", "token", "endpoint", "last used", "webhook"]
     rows = []
@@ -201,8 +215,13 @@ def status() -> int:
 
     problems = list(found.problems)
     problems += [waiting_for_key(e.schema, stack.name) for e in made if e.active and e.webhook.startswith("waiting")]
-    pending = [*_pending(resources), *stack.pending()]
-    if not pending and (failed := stack.failed()):
+    busy = stack.busy()
+    pending = [] if busy else [*_pending(resources), *stack.pending()]
+    if not busy:
+        problems += place.strays(resources)
+    if busy:
+        found.notes.append(f"another pulumi is at work on this stack right now: {busy}")
+    elif not pending and (failed := stack.failed()):
         pending = [f"the last {failed} failed, and what it left to do isn't done"]
     problems += [f"{what}: run make up{stack.option}" for what in pending]
     for line in [*problems, *found.notes]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from receiver import words
 from receiver.admin.history import History, Past
 from receiver.answers import place
 from receiver.app import App
@@ -57,6 +58,8 @@ class Slot:
     created_at: float | None
     last_used: float | None
     recent: int
+    stray: bool
+    """The stack's state didn't know of it when `make` last looked."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +132,12 @@ class View:
             found.append("The receiver doesn't know the warehouse, events wait in the spool: run make up")
         found += [each.sentence for each in self.set_aside]
         found += [f"Rows of {each.schema} wait: {each.hold}" for each in self.integrations if each.hold]
+        found += [
+            words.stray(slot.slot, each.schema, slot.fingerprint)
+            for each in self.integrations
+            for slot in each.slots
+            if slot.stray
+        ]
         return found
 
 
@@ -304,4 +313,5 @@ class Watch:
             datetime.fromisoformat(created).timestamp() if created else None,
             max(lasts, default=None),
             self._app.traffic.recent(endpoint.hash, now),
+            endpoint.stray,
         )

@@ -48,7 +48,11 @@ def wait_for_zombie(pid: int) -> None:
 
 
 def stale(state: Path) -> list[Path]:
-    return interrupted.stale_locks(state, "sluice", "dev")
+    return [lock for lock, holder in interrupted.locks(state, "sluice", "dev").items() if holder is None]
+
+
+def holders(state: Path) -> list[str | None]:
+    return [*interrupted.locks(state, "sluice", "dev").values()]
 
 
 def test_the_lock_of_a_dead_process_is_stale(tmp_path: Path, dead: int) -> None:
@@ -57,9 +61,9 @@ def test_the_lock_of_a_dead_process_is_stale(tmp_path: Path, dead: int) -> None:
     assert stale(tmp_path) == [left]
 
 
-def test_the_lock_of_a_running_pulumi_stays(tmp_path: Path) -> None:
+def test_the_lock_of_a_running_pulumi_stays_and_its_process_is_named(tmp_path: Path) -> None:
     lock(tmp_path)
-    assert stale(tmp_path) == []
+    assert holders(tmp_path) == [f"pid {os.getpid()}"]
 
 
 def test_a_pid_that_another_process_got_after_a_reboot_does_not_keep_the_lock(tmp_path: Path) -> None:
@@ -70,7 +74,7 @@ def test_a_pid_that_another_process_got_after_a_reboot_does_not_keep_the_lock(tm
 
 def test_a_lock_from_another_host_is_not_ours_to_judge(tmp_path: Path, dead: int) -> None:
     lock(tmp_path, pid=dead, hostname="another.example")
-    assert stale(tmp_path) == []
+    assert holders(tmp_path) == [f"pid {dead} on another.example"]
 
 
 def test_a_lock_of_another_stack_is_left_alone(tmp_path: Path, dead: int) -> None:
@@ -80,8 +84,9 @@ def test_a_lock_of_another_stack_is_left_alone(tmp_path: Path, dead: int) -> Non
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"pid": "x", "hostname": "", "timestamp": ""}'])
 def test_a_lock_that_is_none_as_we_know_it_stays(tmp_path: Path, content: str) -> None:
-    lock(tmp_path).write_text(content)
-    assert stale(tmp_path) == []
+    left = lock(tmp_path)
+    left.write_text(content)
+    assert holders(tmp_path) == [f"somebody whose lock can't be read, {left}"]
 
 
 def test_a_process_killed_while_holding_the_lock_frees_it(tmp_path: Path) -> None:
@@ -120,20 +125,39 @@ def test_a_state_without_pending_operations_has_none(tmp_path: Path, latest: dic
     assert interrupted.pending(tmp_path, "sluice", "never-made") == []
 
 
-def test_a_url_that_was_being_made_is_revoked_and_those_of_the_state_stay(tmp_path: Path) -> None:
+def its(hash: str) -> dict[str, str]:
+    """An endpoint's inputs in a state."""
+    return {"hash": hash, "schema": "s", "slot": "primary"}
+
+
+def test_a_url_that_the_state_does_not_know_is_noted_then_revoked_and_the_others_stay(tmp_path: Path) -> None:
     made, pending = "a" * 64, "b" * 64
     with Registry(tmp_path / "registry.db") as registry:
         for hash in (made, pending):
             registry.put_endpoint(EndpointEntry(hash, "s", "primary", "customerio", False, ()))
-    resources = [{"type": "sluice:index:Endpoint", "inputs": {"hash": made}, "delete": True}, {"type": "other"}]
-    exported = {"deployment": {"resources": resources}}
-    assert interrupted.revoke_unknown(tmp_path, exported) == ["b" * 12]
+    resources = [{"type": "sluice:index:Endpoint", "inputs": its(made), "delete": True}, {"type": "other"}]
+    strays = interrupted.strays(tmp_path, resources)
+    assert [stray.hash for stray in strays] == [pending]
+    with Registry(tmp_path / "registry.db") as registry:
+        assert {endpoint.hash: endpoint.stray for endpoint in registry.endpoints()} == {made: False, pending: True}
+    interrupted.revoke(tmp_path, strays)
     with Registry(tmp_path / "registry.db") as registry:
         assert [endpoint.hash for endpoint in registry.endpoints()] == [made]
+    assert interrupted.strays(tmp_path, resources) == []
 
 
-def test_without_a_registry_there_is_nothing_to_revoke_and_none_is_made(tmp_path: Path) -> None:
-    assert interrupted.revoke_unknown(tmp_path, {"deployment": {}}) == []
+def test_a_stray_that_the_state_knows_again_is_none(tmp_path: Path) -> None:
+    with Registry(tmp_path / "registry.db") as registry:
+        registry.put_endpoint(EndpointEntry("a" * 64, "s", "primary", "customerio", False, ()))
+    assert len(interrupted.strays(tmp_path, [])) == 1
+    assert interrupted.strays(tmp_path, [{"type": "sluice:index:Endpoint", "inputs": its("a" * 64)}]) == []
+    with Registry(tmp_path / "registry.db") as registry:
+        assert [endpoint.stray for endpoint in registry.endpoints()] == [False]
+
+
+def test_without_a_registry_there_is_no_stray_and_none_is_made(tmp_path: Path) -> None:
+    assert interrupted.strays(tmp_path, []) == []
+    interrupted.revoke(tmp_path, [])
     assert not list(tmp_path.iterdir())
 
 
