@@ -41,11 +41,13 @@ from provider.reporting_webhook import ReportingWebhook
 from provider.resource import Context, Properties, Resource, ResourceError
 from provider.sender import Sender
 from provider.serve import Say
+from provider.stack_identity import StackIdentity
 from provider.stream_drain import StreamDrain
 
 RESOURCES: dict[str, Resource] = {
     resource.token: resource
     for resource in (
+        StackIdentity(),
         PostgresServer(),
         Receiver(),
         PostgresSchema(),

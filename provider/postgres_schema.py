@@ -1,7 +1,8 @@
 """The resource `PostgresSchema`: one integration's namespace in the warehouse, with its tables and views.
 
-A schema carries a mark (its comment) that says which project and stack made it. Ours is taken up again whenever it is
-found; somebody else's is refused, or adopted where the stack says so, and then never dropped. Deleting the resource
+A schema carries a mark (its comment) that says which stack made it, by the stack's identity. Ours is taken up again
+whenever it is found; somebody else's is refused, or adopted where the stack says so, and then never dropped. Deleting
+the resource
 keeps the data unless the stack said `destroyData` in an earlier `up`.
 """
 
@@ -9,7 +10,7 @@ import asyncio
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
 
 import psycopg
@@ -29,14 +30,18 @@ VIEW_MARK = "Sluice: "
 
 @dataclass(frozen=True)
 class Mark:
-    """Who made a schema, as its comment says. adopted: it was there before, so that it is never dropped."""
+    """Who made a schema, as its comment says. adopted: it was there before, so that it is never dropped.
+
+    project and stack are for people to read: two stacks may have the same. identity: `StackIdentity`'s.
+    """
 
     project: str
     stack: str
+    identity: str
     adopted: bool = False
 
     def text(self) -> str:
-        return MARK + json.dumps({"project": self.project, "stack": self.stack, "adopted": self.adopted})
+        return MARK + json.dumps(asdict(self))
 
     @classmethod
     def parse(cls, comment: str | None) -> "Mark | None":
@@ -50,11 +55,11 @@ class Mark:
 
 
 class PostgresSchema(Resource):
-    """Inputs: name, displayName, source, loading, adopt, destroyData, dsn (secret), and by check: missing, views.
+    """Inputs: name, displayName, source, loading, adopt, stackIdentity, destroyData, dsn (secret), missing and views.
 
-    views: {name: digest of its definition}, so that a preview names the views that change and a refresh those that are
-    gone. missing: the tables and indexes that aren't there, none when all is well. Outputs: the same, adopted, and
-    registered: whether receiver and loader know of it.
+    The last two come from check. views: {name: digest of its definition}, so that a preview names the views that change
+    and a refresh those that are gone. missing: the tables and indexes that aren't there, none when all is well.
+    Outputs: the same, adopted, and registered: whether receiver and loader know of it.
     """
 
     token = "sluice:index:PostgresSchema"  # noqa: S105
@@ -73,7 +78,7 @@ class PostgresSchema(Resource):
         return inputs["name"], await self.update(context, {}, inputs)
 
     async def update(self, context: Context, state: Properties, inputs: Properties) -> Properties:
-        adopted = await asyncio.to_thread(_make, context, inputs)
+        adopted = await asyncio.to_thread(_make, context, state, inputs)
         await asyncio.to_thread(_register, context, inputs)
         return {**inputs, "adopted": adopted, "registered": True}
 
@@ -92,7 +97,7 @@ class PostgresSchema(Resource):
         dropped = False
         if state.get("destroyData") and not state.get("adopted"):
             dsn = await asyncio.to_thread(_revived, context, state)
-            dropped = await asyncio.to_thread(_drop, context, {**state, "dsn": dsn})
+            dropped = await asyncio.to_thread(_drop, {**state, "dsn": dsn})
         await asyncio.to_thread(_unregister, context, name)
         if not dropped:
             await context.say(f"schema {name} and its rows stay in the warehouse", False)
@@ -117,12 +122,12 @@ def _unregister(context: Context, name: str) -> None:
         registry.remove_schema(name)
 
 
-def _make(context: Context, inputs: Properties) -> bool:
+def _make(context: Context, state: Properties, inputs: Properties) -> bool:
     """Creates or completes the schema in one transaction. Returns whether it is an adopted one."""
     name = inputs["name"]
     with connect(inputs["dsn"]) as connection:
         try:
-            mark = _claim(connection, context, inputs)
+            mark = _claim(connection, context, state, inputs)
             warehouse.create_tables(connection, name, inputs["loading"])
             _make_views(connection, inputs)
         except warehouse.LoadingError as error:
@@ -139,9 +144,11 @@ def _make(context: Context, inputs: Properties) -> bool:
     return mark.adopted
 
 
-def _claim(connection: psycopg.Connection[Any], context: Context, inputs: Properties) -> Mark:
+def _claim(connection: psycopg.Connection[Any], context: Context, state: Properties, inputs: Properties) -> Mark:
     """The schema's mark after it is ours, or ResourceError when it is somebody else's."""
-    name, ours = inputs["name"], Mark(context.project, context.stack)
+    name, ours = inputs["name"], Mark(context.project, context.stack, inputs["stackIdentity"])
+    # Before, it may have been another one: `pulumi state delete` of the identity alone.
+    identities = {ours.identity, state.get("stackIdentity")}
     row = connection.execute(
         "SELECT obj_description(oid, 'pg_namespace') FROM pg_namespace WHERE nspname = %s", [name]
     ).fetchone()
@@ -150,18 +157,29 @@ def _claim(connection: psycopg.Connection[Any], context: Context, inputs: Proper
         connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(name)))
     else:
         found = Mark.parse(row[0])
-        if found is not None and (found.project, found.stack) == (ours.project, ours.stack):
-            mark = found
+        if found is not None and found.identity in identities:
+            mark = replace(ours, adopted=found.adopted)
         elif inputs.get("adopt"):
-            mark = Mark(context.project, context.stack, adopted=True)
+            mark = replace(ours, adopted=True)
         else:
-            whose = f"belongs to stack {found.stack} of project {found.project}" if found else "wasn't made by Sluice"
             raise ResourceError(
-                f"schema {name} is there already and {whose}. Give the integration another name or "
+                f"schema {name} is there already and {_whose(found, ours)}. Give the integration another name or "
                 f"`schema:`, or say `adopt: true` to use it as it is (it will then never be dropped)"
             )
     connection.execute(sql.SQL("COMMENT ON SCHEMA {} IS {}").format(sql.Identifier(name), sql.Literal(mark.text())))
     return mark
+
+
+def _whose(found: Mark | None, ours: Mark) -> str:
+    if found is None:
+        return "wasn't made by Sluice"
+    whose = f"belongs to stack {found.stack} of project {found.project}"
+    if (found.project, found.stack) != (ours.project, ours.stack):
+        return whose
+    return (
+        f"{whose}, though not to this one: a colleague's of the same name, with the identity {found.identity}, or this "
+        "one's before its state was lost"
+    )
 
 
 def _make_views(connection: psycopg.Connection[Any], inputs: Properties) -> None:
@@ -240,7 +258,7 @@ def _look(state: Properties) -> Properties | None:
     return {**state, "loading": found.loading or state["loading"], "missing": found.missing(), "views": ours}
 
 
-def _drop(context: Context, state: Properties) -> bool:
+def _drop(state: Properties) -> bool:
     """Drops the schema if its mark still says that this stack made it."""
     name = state["name"]
     with connect(state["dsn"]) as connection:
@@ -249,7 +267,8 @@ def _drop(context: Context, state: Properties) -> bool:
         ).fetchone()
         if row is None:
             return True
-        if Mark.parse(row[0]) != Mark(context.project, context.stack):
+        mark = Mark.parse(row[0])
+        if mark is None or mark.identity != state["stackIdentity"] or mark.adopted:
             return False
         connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(name)))
     return True

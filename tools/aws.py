@@ -27,6 +27,7 @@ from tools.stack import Stack, StackError
 P = ParamSpec("P")
 T = TypeVar("T")
 
+IDENTITY = "sluice:index:StackIdentity"
 REGISTRY = "aws:dynamodb/table:Table"
 ITEM = "aws:dynamodb/tableItem:TableItem"
 ALARM = "aws:cloudwatch/metricAlarm:MetricAlarm"
@@ -271,7 +272,9 @@ class Aws:
                         yield table, hash, found["schema"]["S"], found["slot"]["S"]
 
     def _is_ours(self, tags: Mapping[str, str]) -> bool:
-        return (tags.get("sluice:project"), tags.get("sluice:stack")) == (self._stack.project, self._stack.name)
+        """Whether it carries the identity of this stack, and not only its name, which another may have as well."""
+        own = {its["outputs"]["identity"] for its in self._stack.resources() if its["type"] == IDENTITY}
+        return tags.get("sluice:identity") in own
 
     def _end_item(self, inputs: Mapping[str, Any]) -> str:
         key = json.loads(inputs["item"])["hash"]

@@ -21,7 +21,7 @@ class Account:
         return Output.concat("arn:", self._partition, ":", service, ":", self.region, ":", self.id, ":", *resource)
 
 
-def tags(**more: str) -> dict[str, str]:
+def tags(**more: Input[str]) -> dict[str, Input[str]]:
     """What every resource that can be tagged carries: where it is declared."""
-    stack = {"sluice:project": pulumi.get_project(), "sluice:stack": pulumi.get_stack()}
+    stack: dict[str, Input[str]] = {"sluice:project": pulumi.get_project(), "sluice:stack": pulumi.get_stack()}
     return {**stack, **{f"sluice:{name}": value for name, value in more.items()}}

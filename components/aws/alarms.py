@@ -100,7 +100,7 @@ class Alarms:
         namespace: str,
         metric: str,
         dimensions: Mapping[str, Input[str]],
-        tags: Mapping[str, str],
+        tags: Mapping[str, Input[str]],
         parent: pulumi.Resource,
         statistic: str = "Sum",
         comparison: str = "GreaterThanThreshold",

@@ -15,6 +15,7 @@ from components.aws.function import ReceiverFunction
 from components.aws.lake import Lake
 from components.aws.resources import Sender
 from components.aws.schema import GlueSchema
+from components.identity import StackIdentity
 from components.platform import Endpoint
 from components.settings import IntegrationSettings, Settings
 from components.token import Token
@@ -31,6 +32,7 @@ class AwsPlatform:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._identity = StackIdentity().identity
         self._stack_id = names.stack_id(pulumi.get_project(), pulumi.get_stack())
         self._account = Account()
         self._lake = Lake(settings)
@@ -77,6 +79,7 @@ class AwsPlatform:
             self._lake,
             self._alarms,
             stack_id=self._stack_id,
+            identity=self._identity,
             delivery_log=self._delivery_log.name,
             opts=ResourceOptions(parent=parent),
         )
@@ -139,7 +142,7 @@ class AwsPlatform:
                 name=names.signing_keys(self._stack_id, schema),
                 type="SecureString",
                 value=Output.secret(json.dumps(keys)),
-                tags=tags(schema=schema),
+                tags=tags(schema=schema, identity=self._identity),
                 opts=ResourceOptions(parent=parent),
             )
         return self._parameters[schema].name

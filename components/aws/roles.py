@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pulumi
 import pulumi_aws as aws
-from pulumi import Output, ResourceOptions
+from pulumi import Input, Output, ResourceOptions
 
 from components.aws.policies import Document
 
@@ -18,7 +18,7 @@ class JobRole:
     """
 
     def __init__(
-        self, name: str, *, trust: Document, may: Document, tags: Mapping[str, str], parent: pulumi.Resource
+        self, name: str, *, trust: Document, may: Document, tags: Mapping[str, Input[str]], parent: pulumi.Resource
     ) -> None:
         opts = ResourceOptions(parent=parent)
         role = aws.iam.Role(name, assume_role_policy=Output.json_dumps(trust), tags=tags, opts=opts)

@@ -40,6 +40,7 @@ class GlueSchema(pulumi.ComponentResource):
         alarms: Alarms,
         *,
         stack_id: str,
+        identity: Output[str],
         delivery_log: Output[str],
         opts: ResourceOptions | None = None,
     ) -> None:
@@ -50,13 +51,15 @@ class GlueSchema(pulumi.ComponentResource):
         self._account = account
         self._lake = lake
         self._tags = tags(schema=self._schema)
+        # What another stack of the same name could take for its own.
+        self._own_tags = tags(schema=self._schema, identity=identity)
         self.database = settings.schema_prefix + self._schema
 
         database = aws.glue.CatalogDatabase(
             f"{self._schema}-database",
             name=self.database,
             description=f"Events of {integration.name}, kept by Sluice",
-            tags=self._tags,
+            tags=self._own_tags,
             opts=self._kept(),
         )
         made = {name: self._table(name, table, database) for name, table in tables.TABLES.items()}
@@ -265,7 +268,7 @@ class GlueSchema(pulumi.ComponentResource):
             server_side_encryption=aws.kinesis.FirehoseDeliveryStreamServerSideEncryptionArgs(
                 enabled=True, key_type="AWS_OWNED_CMK"
             ),
-            tags=self._tags,
+            tags=self._own_tags,
             opts=ResourceOptions(parent=self, depends_on=[role.policy, *made]),
         )
 

@@ -6,6 +6,7 @@ from typing import Any
 import pulumi
 from pulumi import Output, ResourceOptions
 
+from components.identity import StackIdentity
 from components.local import resources
 from components.platform import Endpoint
 from components.settings import IntegrationSettings, Settings
@@ -24,6 +25,7 @@ class LocalPlatform:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._identity = StackIdentity().identity
         if settings.warehouse_dsn is None:
             self.dsn = Output.secret(resources.PostgresServer("postgres", port=settings.postgres_port).dsn)
         else:
@@ -53,6 +55,7 @@ class LocalPlatform:
             source=integration.source,
             loading=integration.loading,
             adopt=integration.adopt,
+            stack_identity=self._identity,
             destroy_data=self._settings.destroy_data,
             dsn=self.dsn,
             # Not for its making: a deleted schema waits for its spooled rows, so the loader must outlive it.

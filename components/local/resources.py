@@ -71,6 +71,7 @@ class PostgresSchema(pulumi.CustomResource):
         source: Input[str],
         loading: Input[str],
         adopt: Input[bool],
+        stack_identity: Input[str],
         destroy_data: Input[bool],
         dsn: Input[str],
         opts: ResourceOptions | None = None,
@@ -81,6 +82,7 @@ class PostgresSchema(pulumi.CustomResource):
             "source": source,
             "loading": loading,
             "adopt": adopt,
+            "stackIdentity": stack_identity,
             "destroyData": destroy_data,
             "dsn": Output.secret(dsn),
         }

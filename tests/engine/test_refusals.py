@@ -81,7 +81,7 @@ def test_a_schema_that_sluice_never_made_is_refused_unless_adopted_and_then_neve
 
 
 def test_another_stacks_schema_is_refused_by_its_name(stack: Stack) -> None:
-    mark = json.dumps({"project": "sluice", "stack": "another", "adopted": False})
+    mark = json.dumps({"project": "sluice", "stack": "another", "identity": "fedcba9876543210", "adopted": False})
     stack.sql_execute(
         f"CREATE SCHEMA shared_one; COMMENT ON SCHEMA shared_one IS 'Made by Sluice; do not edit this comment: {mark}'"
     )

@@ -24,6 +24,7 @@ class Scene:
         self.dsn = dsn
         self.inputs: dict[str, Any] = {
             "name": "s", "displayName": "S", "source": "customerio", "loading": "upsert", "dsn": dsn,
+            "stackIdentity": "0123456789abcdef",
         }  # fmt: skip
         self.state = self.up()
 

@@ -30,6 +30,7 @@ SIGNATURE = "4dabf18193072939515e22adb298388d"
 SECRET_SIGNATURE = "1b47061264138c4ac30d75fd1eb44270"
 ARCHIVE_SIGNATURE = "0def7320c3a5731c473e5ecbe6d01bc7"
 RECEIVER_URL = "http://127.0.0.1:8787"
+IDENTITY = "0123456789abcdef"
 DSN = "postgresql://sluice:made-by-the-mock@127.0.0.1:5555/sluice"
 
 
@@ -107,6 +108,7 @@ class Engine(mocks.MockMonitor):
     # Asked by MockMonitor, once for each resource.
     def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str, dict[str, Any]]:
         outputs = {
+            "sluice:index:StackIdentity": {"identity": IDENTITY},
             "sluice:index:PostgresServer": {"dsn": DSN, "port": 5555, "version": "18"},
             "sluice:index:Receiver": {"url": args.inputs.get("publicUrl", RECEIVER_URL)},
             "random:index/randomPassword:RandomPassword": {"result": self._password(args)},

@@ -26,6 +26,7 @@ from receiver import aws as function
 from receiver.token import digest, fingerprint, printed
 from tests.unit.recording import (
     FUNCTION_URL,
+    IDENTITY,
     ROOT,
     UNKNOWN,
     Engine,
@@ -52,6 +53,7 @@ BUCKET_ARN = f"arn:aws:s3:::{BUCKET}"
 TOPIC_ARN = "arn:aws:sns:eu-west-1:123456789012:sluice-alarms-1234567"
 STACK_TAGS = {"sluice:project": "sluice", "sluice:stack": "dev"}
 SCHEMA_TAGS = {**STACK_TAGS, "sluice:schema": "stitch_customerio"}
+OWN_TAGS = {**SCHEMA_TAGS, "sluice:identity": IDENTITY}
 
 VIEWS = (
     "customer_events",
@@ -66,6 +68,7 @@ VIEWS = (
 )
 
 OF_STACK = {
+    ("StackIdentity", "identity", "sluice-dev"),
     ("Dashboard", "sluice", "sluice-dev"),
     ("LogGroup", "sluice-delivery", "sluice-dev"),
     ("Topic", "sluice-alarms", "sluice-dev"),
@@ -210,6 +213,7 @@ class TestWhatIsMade:
             "sluice:index:Lake": 1,
             "sluice:index:ReceiverFunction": 1,
             "sluice:index:Sender": 1,
+            "sluice:index:StackIdentity": 1,
             "sluice:index:StreamDrain": 1,
         }
 
@@ -552,7 +556,7 @@ class TestSchema:
         assert of_schema("CatalogDatabase", "database") == {
             "name": "stitch_customerio",
             "description": "Events of Stitch Customer.io, kept by Sluice",
-            "tags": SCHEMA_TAGS,
+            "tags": OWN_TAGS,
         }
 
     def test_data_goes_over_the_wire_as_the_provider_wants_it(self) -> None:
@@ -744,7 +748,7 @@ class TestStream:
                 },
             },
             "serverSideEncryption": {"enabled": True, "keyType": "AWS_OWNED_CMK"},
-            "tags": SCHEMA_TAGS,
+            "tags": OWN_TAGS,
         }
 
     def test_it_comes_after_its_rights_its_tables_and_its_log(self) -> None:
@@ -967,7 +971,7 @@ class TestEndpoint:
             "name": f"/sluice/{ID}/stitch_customerio/signing-keys",
             "type": "SecureString",
             "value": Secret('["new-key", "old-key"]'),
-            "tags": SCHEMA_TAGS,
+            "tags": OWN_TAGS,
         }
         parameter = {"S": f"/sluice/{ID}/stitch_customerio/signing-keys"}
         for slot in ("primary", "secondary"):

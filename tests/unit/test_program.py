@@ -11,7 +11,17 @@ import pytest
 
 from components.customerio.events import EVENTS
 from receiver.token import digest, fingerprint, printed
-from tests.unit.recording import DSN, RECEIVER_URL, UNKNOWN, Engine, Made, Secret, run_program, without_secrets
+from tests.unit.recording import (
+    DSN,
+    IDENTITY,
+    RECEIVER_URL,
+    UNKNOWN,
+    Engine,
+    Made,
+    Secret,
+    run_program,
+    without_secrets,
+)
 
 STITCH: dict[str, Any] = {"name": "Stitch Customer.io", "source": "customerio", "tokens": {"primary": 1}}
 BILLING: dict[str, Any] = {"name": "Billing", "source": "customerio", "tokens": {"primary": 1}}
@@ -47,6 +57,7 @@ class TestOneIntegration:
             ("sluice:index:PostgresSchema", "stitch_customerio-schema", "stitch_customerio"),
             ("sluice:index:PostgresServer", "postgres", "sluice-dev"),
             ("sluice:index:Receiver", "receiver", "sluice-dev"),
+            ("sluice:index:StackIdentity", "identity", "sluice-dev"),
         ]
 
     def test_postgres_takes_a_free_port(self) -> None:
@@ -76,13 +87,14 @@ class TestOneIntegration:
             "source": "customerio",
             "loading": "upsert",
             "adopt": False,
+            "stackIdentity": IDENTITY,
             "destroyData": False,
             "dsn": Secret(DSN),
         }
         assert made.secret_outputs == ["dsn"]
 
     def test_a_schema_goes_before_the_receiver_whose_loader_empties_the_spool(self) -> None:
-        assert run(STITCH).named("stitch_customerio-schema").depends_on == ["postgres", "receiver"]
+        assert run(STITCH).named("stitch_customerio-schema").depends_on == ["identity", "postgres", "receiver"]
 
     def test_the_token_is_kept_by_its_version_alone(self) -> None:
         made = run(STITCH).named("stitch_customerio-token-primary")
@@ -309,7 +321,7 @@ class TestSeveralIntegrations:
 
     def test_a_stack_without_any_still_has_its_platform(self) -> None:
         engine = run()
-        assert sorted(by_name(engine)) == ["postgres", "receiver"]
+        assert sorted(by_name(engine)) == ["identity", "postgres", "receiver"]
         assert engine.stack_outputs["integrations"] == {}
 
     def test_a_renamed_integration_with_a_pinned_schema_keeps_every_name_and_its_token(self) -> None:
