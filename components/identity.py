@@ -10,5 +10,6 @@ class StackIdentity(pulumi.CustomResource):
     identity: Output[str]
     """16 hex digits, no secret."""
 
-    def __init__(self) -> None:
-        super().__init__("sluice:index:StackIdentity", "identity", {"identity": None})
+    def __init__(self, *, keeps_here: bool) -> None:
+        """`keeps_here`: the stack has a folder of its own on this machine, with all its data."""
+        super().__init__("sluice:index:StackIdentity", "identity", {"keepsHere": keeps_here, "identity": None})

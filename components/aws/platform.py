@@ -32,7 +32,7 @@ class AwsPlatform:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._identity = StackIdentity().identity
+        self._identity = StackIdentity(keeps_here=False).identity
         self._stack_id = names.stack_id(pulumi.get_project(), pulumi.get_stack())
         self._account = Account()
         self._lake = Lake(settings)

@@ -25,9 +25,12 @@ class LocalPlatform:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._identity = StackIdentity().identity
+        identity = StackIdentity(keeps_here=True)
+        self._identity = identity.identity
+        # First, whether the stack's folder is its own: no server is to begin with an empty one.
+        after = ResourceOptions(depends_on=[identity])
         if settings.warehouse_dsn is None:
-            self.dsn = Output.secret(resources.PostgresServer("postgres", port=settings.postgres_port).dsn)
+            self.dsn = Output.secret(resources.PostgresServer("postgres", port=settings.postgres_port, opts=after).dsn)
         else:
             self.dsn = Output.secret(settings.warehouse_dsn.get_secret_value())
         self._receiver = resources.Receiver(
@@ -40,6 +43,7 @@ class LocalPlatform:
             public_url=settings.public_url,
             spool_max_bytes=settings.spool_max_bytes,
             keep_free_bytes=settings.keep_free_bytes,
+            opts=after,
         )
         self.url = self._receiver.url
 

@@ -1,6 +1,8 @@
 """Two people's stacks of one name over one warehouse: neither takes up, or drops, what the other made."""
 
 import asyncio
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +37,7 @@ class Person:
         }
 
     def identify(self) -> str:
-        _, made = asyncio.run(StackIdentity().create(self.context, {}))
+        _, made = asyncio.run(StackIdentity().create(self.context, {"keepsHere": True}))
         return str(made["identity"])
 
     def up(self, state: dict[str, Any] | None = None, **changed: Any) -> dict[str, Any]:
@@ -110,3 +112,35 @@ def test_an_identity_that_a_killed_run_had_not_written_is_made(one: Person) -> N
     (one.context.home / "identity").write_text("")
     assert len(one.identify()) == 16
     assert (one.context.home / "identity").stat().st_mode & 0o777 == 0o600
+
+
+def test_two_stacks_of_aws_have_two_identities_and_no_folder(tmp_path: Path, one: Person) -> None:
+    nowhere = replace(one.context, root=tmp_path / "nowhere")
+    found = [asyncio.run(StackIdentity().create(nowhere, {"keepsHere": False}))[1]["identity"] for _ in range(2)]
+    assert found[0] != found[1]
+    assert asyncio.run(StackIdentity().drift(nowhere, {"keepsHere": False, "identity": found[0]})) == set()
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_renamed_stack_is_told_where_its_data_lies_and_how_to_take_it_along(one: Person) -> None:
+    state = {"keepsHere": True, "identity": one.identity}
+    renamed = replace(one.context, stack="live")
+    with pytest.raises(ResourceError) as told:
+        asyncio.run(StackIdentity().drift(renamed, state))
+    assert "make stop STACK=dev, then mv .sluice/dev .sluice/live" in str(told.value)
+    one.context.home.rename(renamed.home)  # as it says
+    assert asyncio.run(StackIdentity().drift(renamed, state)) == set()
+
+
+def test_a_folder_of_another_stack_is_not_taken_for_this_one_s(one: Person, other: Person) -> None:
+    with pytest.raises(ResourceError, match="holds the data of another stack"):
+        asyncio.run(StackIdentity().drift(one.context, {"keepsHere": True, "identity": other.identity}))
+
+
+def test_a_lost_folder_is_made_anew_with_a_warning_and_keeps_the_identity(one: Person) -> None:
+    state = {"keepsHere": True, "identity": one.identity}
+    shutil.rmtree(one.context.home)
+    assert asyncio.run(StackIdentity().drift(one.context, state)) == {"identity"}
+    assert "is gone, with its spool" in one.said[-1]
+    assert asyncio.run(StackIdentity().update(one.context, state, {"keepsHere": True}))["identity"] == one.identity
+    assert asyncio.run(StackIdentity().drift(one.context, state)) == set()

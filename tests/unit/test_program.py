@@ -76,7 +76,7 @@ class TestOneIntegration:
             "spoolMaxBytes": 5 * 1024**3,
             "keepFreeBytes": 1024**3,
         }
-        assert made.depends_on == ["postgres"]
+        assert made.depends_on == ["identity", "postgres"]
         assert made.secret_outputs == ["warehouseDsn"]
 
     def test_the_schema_knows_its_name_its_source_and_its_warehouse(self) -> None:
