@@ -2,6 +2,7 @@
 is shown on the thing itself. It listens on loopback TCP with scram only, as the product's own does."""
 
 import contextlib
+import functools
 import importlib.util
 import os
 import pwd
@@ -12,11 +13,14 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import patch
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import pytest
 from psycopg import sql
+
+from provider import postgres as embedded
 
 
 def _binaries() -> Path:
@@ -140,3 +144,52 @@ def dsn(postgres: PostgresServer) -> Iterator[str]:
     """A fresh database of that server, for one test."""
     with postgres.database() as dsn:
         yield dsn
+
+
+# The product's own server, which each stack has one of
+
+
+@functools.cache
+def _template() -> tempfile.TemporaryDirectory[str]:
+    """A folder with `data` in it, as the product's own initdb makes it. It goes with this process."""
+    folder = tempfile.TemporaryDirectory(prefix="sluice-template-", dir="/tmp")
+    os.chmod(folder.name, 0o755)  # noqa: PTH101, S103 - PostgreSQL's account must pass when we are root
+    account = embedded._account()
+    inner = Path(folder.name) / "postgres"
+    inner.mkdir()
+    embedded._give(inner, account)
+    server = embedded.Server(0, secrets.token_hex(24), str(inner), account.pw_name if account else None)
+    embedded._initialise(server, embedded._binaries(account))
+    custom = server.data / "custom.conf"
+    custom.write_text("fsync = off\n")  # it is thrown away with its test
+    embedded._give(custom, account)
+    return folder
+
+
+def _copied(server: embedded.Server, binaries: Path, data: Path, password_file: Path) -> None:
+    """In place of initdb: a copy of the template, with the password of its own that the server shall have."""
+    subprocess.run(["cp", "-Rp", Path(_template().name) / "postgres" / "data", data], check=True)
+    account = embedded._account()
+    subprocess.run(
+        [binaries / "postgres", "--single", "-F", "-D", data, "postgres"],
+        input=f"ALTER ROLE {embedded.ROLE} PASSWORD '{password_file.read_text()}'\n",
+        cwd=server.folder,
+        env={"PATH": "/usr/bin:/bin", "LC_ALL": "C"},
+        user=account.pw_uid if account else None,
+        group=account.pw_gid if account else None,
+        extra_groups=[] if account else None,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+
+@contextlib.contextmanager
+def initdb_from_template() -> Iterator[None]:
+    """While inside, a server of the product's that is made in this process is a copy of one that its initdb made once.
+
+    A fifth of a second instead of two. It differs in one thing: a `custom.conf` by which it doesn't sync.
+    """
+    _template()
+    with patch.object(embedded, "_initdb", _copied):
+        yield
