@@ -10,12 +10,14 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.receiver.scene import scene
+from tests.support import sizes
 from tests.support.postgres import dsn, postgres
 
 __all__ = ["dsn", "postgres", "scene"]
 
 # However busy the machine is: how long a test takes is no finding.
-settings.register_profile("sluice", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+slow = [HealthCheck.too_slow]
+settings.register_profile("sluice", deadline=None, suppress_health_check=slow, max_examples=sizes.of(50, 200))
 settings.load_profile("sluice")
 
 # A file is one worker's: with the longest ones first, no worker is left alone with one at the end.

@@ -84,7 +84,8 @@ class Stage:
 
     # The process
 
-    def start(self, server: str | None = None) -> None:
+    def start(self, server: str | None = "quick") -> None:
+        """The receiver of `servers/<server>.py`; None for the product's own, whose waits are longer."""
         self._process = running.start(self.home, server=server)
 
     @property

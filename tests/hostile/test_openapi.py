@@ -31,6 +31,7 @@ from receiver import answers, app, body, event, server, token
 from receiver.aws import handler
 from tests.hostile.stack import Stack, standing
 from tests.receiver.running import SCHEMA, new_token, set_setting
+from tests.support import sizes
 from tests.support.postgres import PostgresServer
 from tests.support.waiting import until
 
@@ -46,7 +47,7 @@ CHECKS = [
     response_headers_conformance,
     response_schema_conformance,
 ]
-EXAMPLES = 25
+EXAMPLES = sizes.of(8, 25)
 
 
 @pytest.fixture(scope="module")

@@ -278,6 +278,7 @@ def test_every_wrong_token_gets_the_same_401(shared: Running, path: str) -> None
     assert rows(shared, path) == []
 
 
+@pytest.mark.nightly
 def test_the_time_of_a_401_tells_nothing(shared: Running, path: str) -> None:
     """Coarse on purpose: it finds a look-up in a file or a database, not a nanosecond."""
     schema = path.split("/")[2]
