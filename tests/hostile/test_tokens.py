@@ -218,9 +218,9 @@ def test_control_a_receiver_that_asks_the_registry_about_each_token_is_noticed(
 
 # The time that it takes
 #
-# Two looks at one promise. The instructions that Python runs for a token: always the same ones, whatever it is. That is
-# exact, however busy the machine, but says nothing of the time within an instruction (a look-up, a hash). The clock does,
-# over many requests: nightly, as a busy machine spoils it.
+# Two looks at one promise. The instructions that Python runs are always the same ones, whatever the token is: that is
+# exact, however busy the machine, but says nothing of the time within one (a look-up, a hash). The clock does, over
+# many requests: nightly, as a busy machine spoils it.
 
 
 class Scope:
