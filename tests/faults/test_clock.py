@@ -21,7 +21,11 @@ def last_row(home: Path) -> tuple[int, int]:
     return last_sequence(home), received_at
 
 
-@pytest.mark.parametrize("steps", [(-HOUR, -2 * HOUR), (HOUR, 0.0), (-24 * HOUR, 24 * HOUR)], ids=str)
+@pytest.mark.parametrize(
+    "steps",
+    [(-HOUR, -2 * HOUR), (HOUR, 0.0), pytest.param((-24 * HOUR, 24 * HOUR), marks=pytest.mark.nightly)],
+    ids=str,
+)
 def test_a_step_of_the_clock_changes_no_order_and_loses_nothing(
     home: Path, server: PostgresServer, steps: tuple[float, ...]
 ) -> None:

@@ -139,7 +139,7 @@ def file_too_large(stage: Stage, server: PostgresServer) -> Iterator[None]:
 
 def limit_files(server: PostgresServer, process: int, size: str) -> None:
     limit = ["prlimit", "--pid", str(process), f"--fsize={size}:unlimited"]  # one may do this to one's own processes
-    subprocess.run(limit, check=True, **server.as_user)  # type: ignore[call-overload]
+    subprocess.run(limit, check=True, **server.as_user)
 
 
 @dataclass(frozen=True)
