@@ -20,7 +20,7 @@ from tests.support.waiting import until
 
 PAGE = 4096
 LOG_HEAD, FRAME_HEAD = 32, 24
-EVENTS = 60  # for each integration: with PADDING some 60 pages together
+EVENTS = 40  # for each integration: with PADDING some 40 pages together
 PADDING = 1500
 ON_A_PAGE = 3  # of those events, at most; a page that is broken costs no others
 

@@ -174,6 +174,7 @@ SENDERS = 8  # at once
 
 def test_wrong_tokens_by_the_many_cost_nothing_that_lasts(stack: Stack, wrong: Wrong) -> None:
     flood(stack, [wrong.path() for _ in range(FLOOD // 5)])  # what it once needs for this, it has now
+    assert stack.is_well()  # and nothing of another test lands from now on
     paths = [wrong.path() for _ in range(FLOOD)]
     home, after = stack.receiver.home, stack.sequence()
     refused = until(lambda: stack.metrics()["sluice_refused_deliveries_total",])
