@@ -10,7 +10,6 @@ from receiver.admin import view
 server.LEAVING_SECONDS = 0.1
 admin.GRACE_SECONDS, admin.RETRY_SECONDS = 0.3, 0.5
 admin.FRESH_SECONDS = view.FRESH_SECONDS = 0.1
-view.PATIENCE_SECONDS = 1.0
 
 if __name__ == "__main__":
     sys.exit(main())
