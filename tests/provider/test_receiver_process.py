@@ -1,6 +1,7 @@
 """The resource `Receiver` and its process: what a plain `up` finds out and puts right, and what it leaves alone."""
 
 import asyncio
+import functools
 import os
 import signal
 import socket
@@ -13,6 +14,7 @@ import pytest
 from provider import receiver_process
 from provider.receiver_process import Receiver
 from provider.resource import Context, ResourceError
+from receiver import control
 from receiver.control import socket_path
 from receiver.registry import Registry
 from tests.support.postgres import free_port
@@ -108,6 +110,7 @@ def test_one_that_does_not_answer_is_stopped_too(context: Context, how: str, mon
     before = pid(context)
     assert before is not None
     if how == "hung":
+        monkeypatch.setattr(control, "ask_sync", functools.partial(control.ask_sync, timeout=1.0))
         os.kill(before, signal.SIGSTOP)
     else:
         socket_path(context.home).unlink()
