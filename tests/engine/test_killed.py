@@ -1,4 +1,7 @@
-"""An `up` that is killed at any step: the next `make up` finishes its work, and nothing has to be cleaned by hand."""
+"""An `up` that is killed at any step: the next `make up` finishes its work, and nothing has to be cleaned by hand.
+
+What is killed and what finishes it are started as a user starts them. What comes before and after is attached.
+"""
 
 import json
 import subprocess
@@ -10,14 +13,28 @@ import pytest
 
 from receiver.registry import Registry
 from tests.support.killing import kill_postgres, kill_receiver
-from tests.support.stack import CUSTOMERIO, Stack, event, post, temporary_clone
+from tests.support.stack import CUSTOMERIO, Stack, attach, event, post, real_clone
 from tests.support.waiting import until
 
+BRIEF: dict[str, Any] = {**CUSTOMERIO, "name": "Brief"}
+OFTEN = ()
+NIGHTLY = (pytest.mark.nightly,)
 
-@pytest.fixture(scope="module", autouse=True)
-def _declared(stack: Stack) -> None:
-    stack.declare(CUSTOMERIO)
-    stack.up()
+
+def begin_from(stack: Stack, *integrations: dict[str, Any]) -> None:
+    """Makes the stack hold these integrations, with destroyData, whatever a failed test left of a killed `up`."""
+    for lock in (stack.root / ".sluice/.pulumi/locks").rglob("*.json"):
+        lock.unlink()
+    half_written(stack)
+    with attach(stack):
+        stack.bring_up(*integrations, destroyData=True)
+
+
+def half_written(stack: Stack) -> None:
+    """Removes the state's attributes where a failed test left them empty."""
+    attributes = stack.root / ".sluice/.pulumi/stacks/sluice/dev.json.attrs"
+    if attributes.exists() and not attributes.read_text():
+        attributes.unlink()
 
 
 def provider_processes(stack: Stack) -> list[psutil.Process]:
@@ -56,21 +73,25 @@ def kill_up_at(stack: Stack, op: str, type_: str) -> None:
 def assert_make_up_finishes_the_work(stack: Stack) -> None:
     made = stack.make("up")
     assert made.code == 0, made.text
-    stack.up("--expect-no-changes")
+    with attach(stack):
+        stack.up("--expect-no-changes")
     with Registry(stack.home / "registry.db") as registry:
         live = [endpoint.schema for endpoint in registry.endpoints()]
     assert sorted(live) == sorted(stack.outputs()["integrations"])
 
 
-def bring_up(stack: Stack, *integrations: dict[str, Any]) -> None:
-    """Makes the stack hold these integrations, with destroyData; nothing to do where it does already."""
-    if (stack.config["integrations"], stack.config.get("destroyData")) != (list(integrations), True):
-        stack.declare(*integrations, destroyData=True)
-        stack.up()
-
-
-@pytest.mark.parametrize(("type_", "kill"), [("PostgresServer", kill_postgres), ("Receiver", kill_receiver)])
-def test_an_up_killed_as_it_revives_a_daemon_converges(stack: Stack, type_: str, kill: Callable[[Stack], None]) -> None:
+@pytest.mark.parametrize(
+    ("type_", "kill"),
+    [
+        pytest.param("Receiver", kill_receiver, marks=OFTEN),
+        pytest.param("PostgresServer", kill_postgres, marks=NIGHTLY),
+    ],
+)
+def test_an_up_killed_as_it_revives_a_daemon_converges(
+    real_stack: Stack, type_: str, kill: Callable[[Stack], None]
+) -> None:
+    stack = real_stack
+    begin_from(stack, CUSTOMERIO)
     url = stack.url()
     kill(stack)
     kill_up_at(stack, "update", type_)
@@ -78,23 +99,20 @@ def test_an_up_killed_as_it_revives_a_daemon_converges(stack: Stack, type_: str,
     assert (stack.url(), post(url, event(f"converged after {type_}"))) == (url, 200)
 
 
-BRIEF: dict[str, Any] = {**CUSTOMERIO, "name": "Brief"}
-
-
 @pytest.mark.parametrize(
     ("op", "type_"),
     [
-        ("create", "PostgresSchema"),
-        ("delete", "PostgresSchema"),
-        ("create", "RandomPassword"),
-        ("delete", "RandomPassword"),
-        ("create", "Endpoint"),
-        ("delete", "Endpoint"),
+        pytest.param("create", "PostgresSchema", marks=NIGHTLY),
+        pytest.param("create", "RandomPassword", marks=NIGHTLY),
+        pytest.param("create", "Endpoint", marks=OFTEN),
+        pytest.param("delete", "PostgresSchema", marks=OFTEN),
+        pytest.param("delete", "RandomPassword", marks=NIGHTLY),
+        pytest.param("delete", "Endpoint", marks=NIGHTLY),
     ],
 )
-def test_an_up_killed_as_it_adds_or_removes_an_integration_converges(stack: Stack, op: str, type_: str) -> None:
-    both = (CUSTOMERIO, BRIEF)
-    bring_up(stack, *(both if op == "delete" else [CUSTOMERIO]))
+def test_an_up_killed_as_it_adds_or_removes_an_integration_converges(real_stack: Stack, op: str, type_: str) -> None:
+    stack, both = real_stack, (CUSTOMERIO, BRIEF)
+    begin_from(stack, *(both if op == "delete" else [CUSTOMERIO]))
     kept, removed = stack.url(), stack.url("brief") if op == "delete" else ""
     if removed:
         assert post(removed, event("to be dropped")) == 200
@@ -113,14 +131,15 @@ def test_an_up_killed_as_it_adds_or_removes_an_integration_converges(stack: Stac
 @pytest.mark.parametrize(
     ("version", "op", "type_"),
     [
-        (2, "create-replacement", "RandomPassword"),
-        (3, "create-replacement", "Endpoint"),
-        (4, "delete-replaced", "Endpoint"),
-        (5, "delete-replaced", "RandomPassword"),
+        pytest.param(2, "create-replacement", "RandomPassword", marks=NIGHTLY),
+        pytest.param(3, "create-replacement", "Endpoint", marks=OFTEN),
+        pytest.param(4, "delete-replaced", "Endpoint", marks=NIGHTLY),
+        pytest.param(5, "delete-replaced", "RandomPassword", marks=NIGHTLY),
     ],
 )
-def test_a_rotation_killed_at_any_step_converges(stack: Stack, version: int, op: str, type_: str) -> None:
-    bring_up(stack, {**CUSTOMERIO, "tokens": {"primary": version - 1}})
+def test_a_rotation_killed_at_any_step_converges(real_stack: Stack, version: int, op: str, type_: str) -> None:
+    stack = real_stack
+    begin_from(stack, {**CUSTOMERIO, "tokens": {"primary": version - 1}})
     old = stack.url()
     assert post(old, event(f"before rotation {version}")) == 200
     stack.declare({**CUSTOMERIO, "tokens": {"primary": version}}, destroyData=True)
@@ -132,9 +151,10 @@ def test_a_rotation_killed_at_any_step_converges(stack: Stack, version: int, op:
     assert post(new, event(f"after rotation {version}")) == 200
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("type_", ["PostgresServer", "Receiver"])
 def test_a_first_up_killed_as_it_makes_a_daemon_converges(type_: str) -> None:
-    with temporary_clone() as fresh:
+    with real_clone() as fresh:
         fresh.declare(CUSTOMERIO)
         kill_up_at(fresh, "create", type_)
         assert_make_up_finishes_the_work(fresh)
@@ -142,15 +162,13 @@ def test_a_first_up_killed_as_it_makes_a_daemon_converges(type_: str) -> None:
         until(lambda: fresh.sql("SELECT count(*) FROM stitch_customerio.data") == [(1,)], what="the event is loaded")
 
 
-def test_an_up_killed_as_it_writes_the_state_converges(stack: Stack) -> None:
+def test_an_up_killed_as_it_writes_the_state_converges(real_stack: Stack) -> None:
     """The engine (gocloud.dev, fileblob/attrs.go) first makes each state file's `.attrs` anew and then fills it."""
+    stack = real_stack
+    begin_from(stack, CUSTOMERIO)
     url = stack.url()
     attributes = stack.root / ".sluice/.pulumi/stacks/sluice/dev.json.attrs"
     attributes.write_text("")
-    try:
-        assert "EOF" in stack.pulumi("stack", "export").text, "else it does no harm, and nothing is shown"
-        assert_make_up_finishes_the_work(stack)
-    finally:
-        if attributes.exists() and not attributes.read_text():
-            attributes.unlink()  # the next tests need the stack
+    assert "EOF" in stack.pulumi("stack", "export").text, "else it does no harm, and nothing is shown"
+    assert_make_up_finishes_the_work(stack)
     assert stack.url() == url

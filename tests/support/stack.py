@@ -71,6 +71,7 @@ class Stack:
     language_host: str | None = None
     """The address of the one in the test process, where it is attached."""
     _outputs: dict[str, Any] | None = None
+    _seen_up: tuple[Any, int] | None = None
 
     @classmethod
     def clone(cls, root: Path, environment: Mapping[str, str]) -> "Stack":
@@ -132,6 +133,20 @@ class Stack:
     def up(self, *flags: str) -> list[Step]:
         """`pulumi up`, which must succeed; returns what the engine did, in the order in which it was finished."""
         return self._run("up", "--yes", "--skip-preview", *flags)
+
+    def bring_up(self, *integrations: Mapping[str, Any], **config: Any) -> None:
+        """What a test of a shared stack begins from, whatever the one before left: declared so, and up.
+
+        Nothing is run where this was done last, and all runs still.
+        """
+        self.declare(*integrations, **config)
+        if self._seen_up != self._seen() or "stopped" in daemons.states(self.home).values():
+            self.up()
+            self._seen_up = self._seen()
+
+    def _seen(self) -> tuple[Any, int]:
+        """The config file, and when the state was last written."""
+        return yaml.safe_load((self.root / "Pulumi.dev.yaml").read_text()), self._state.stat().st_mtime_ns
 
     def preview(self, *flags: str) -> list[Step]:
         return self._run("preview", "--diff", *flags)
@@ -199,7 +214,11 @@ class Stack:
         return ran
 
     def state_file(self) -> str:
-        return (self.root / ".sluice/.pulumi/stacks/sluice/dev.json").read_text()
+        return self._state.read_text()
+
+    @property
+    def _state(self) -> Path:
+        return self.root / ".sluice/.pulumi/stacks/sluice/dev.json"
 
 
 @contextmanager
