@@ -1,11 +1,13 @@
 """An `up` that is killed at any step: the next `make up` finishes its work, and nothing has to be cleaned by hand.
 
-What is killed and what finishes it are started as a user starts them. What comes before and after is attached.
+What is killed and what finishes it are started as a user starts them. What comes before and after is attached. Each
+test ends with what the next begins from, so that nothing has to be run for it.
 """
 
 import json
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -17,24 +19,28 @@ from tests.support.stack import CUSTOMERIO, Stack, attach, event, post, real_clo
 from tests.support.waiting import until
 
 BRIEF: dict[str, Any] = {**CUSTOMERIO, "name": "Brief"}
-OFTEN = ()
-NIGHTLY = (pytest.mark.nightly,)
+
+
+@pytest.fixture
+def stack(real_stack: Stack) -> Stack:
+    return real_stack
+
+
+def half_written(stack: Stack) -> Path:
+    """What a kill may leave empty: the engine (gocloud.dev, fileblob/attrs.go) first makes the attributes of each state
+    file anew and then fills them.
+    """
+    return stack.root / ".sluice/.pulumi/stacks/sluice/dev.json.attrs"
 
 
 def begin_from(stack: Stack, *integrations: dict[str, Any]) -> None:
     """Makes the stack hold these integrations, with destroyData, whatever a failed test left of a killed `up`."""
     for lock in (stack.root / ".sluice/.pulumi/locks").rglob("*.json"):
         lock.unlink()
-    half_written(stack)
+    if half_written(stack).exists() and not half_written(stack).read_text():
+        half_written(stack).unlink()
     with attach(stack):
         stack.bring_up(*integrations, destroyData=True)
-
-
-def half_written(stack: Stack) -> None:
-    """Removes the state's attributes where a failed test left them empty."""
-    attributes = stack.root / ".sluice/.pulumi/stacks/sluice/dev.json.attrs"
-    if attributes.exists() and not attributes.read_text():
-        attributes.unlink()
 
 
 def provider_processes(stack: Stack) -> list[psutil.Process]:
@@ -83,14 +89,11 @@ def assert_make_up_finishes_the_work(stack: Stack) -> None:
 @pytest.mark.parametrize(
     ("type_", "kill"),
     [
-        pytest.param("Receiver", kill_receiver, marks=OFTEN),
-        pytest.param("PostgresServer", kill_postgres, marks=NIGHTLY),
+        ("Receiver", kill_receiver),
+        pytest.param("PostgresServer", kill_postgres, marks=pytest.mark.nightly),
     ],
 )
-def test_an_up_killed_as_it_revives_a_daemon_converges(
-    real_stack: Stack, type_: str, kill: Callable[[Stack], None]
-) -> None:
-    stack = real_stack
+def test_an_up_killed_as_it_revives_a_daemon_converges(stack: Stack, type_: str, kill: Callable[[Stack], None]) -> None:
     begin_from(stack, CUSTOMERIO)
     url = stack.url()
     kill(stack)
@@ -99,19 +102,28 @@ def test_an_up_killed_as_it_revives_a_daemon_converges(
     assert (stack.url(), post(url, event(f"converged after {type_}"))) == (url, 200)
 
 
+def test_an_up_killed_as_it_writes_the_state_converges(stack: Stack) -> None:
+    begin_from(stack, CUSTOMERIO)
+    url = stack.url()
+    half_written(stack).write_text("")
+    assert "EOF" in stack.pulumi("stack", "export").text, "else it does no harm, and nothing is shown"
+    assert_make_up_finishes_the_work(stack)
+    assert stack.url() == url
+
+
 @pytest.mark.parametrize(
     ("op", "type_"),
     [
-        pytest.param("create", "PostgresSchema", marks=NIGHTLY),
-        pytest.param("create", "RandomPassword", marks=NIGHTLY),
-        pytest.param("create", "Endpoint", marks=OFTEN),
-        pytest.param("delete", "PostgresSchema", marks=OFTEN),
-        pytest.param("delete", "RandomPassword", marks=NIGHTLY),
-        pytest.param("delete", "Endpoint", marks=NIGHTLY),
+        pytest.param("create", "PostgresSchema", marks=pytest.mark.nightly),
+        pytest.param("create", "RandomPassword", marks=pytest.mark.nightly),
+        ("create", "Endpoint"),
+        ("delete", "PostgresSchema"),
+        pytest.param("delete", "RandomPassword", marks=pytest.mark.nightly),
+        pytest.param("delete", "Endpoint", marks=pytest.mark.nightly),
     ],
 )
-def test_an_up_killed_as_it_adds_or_removes_an_integration_converges(real_stack: Stack, op: str, type_: str) -> None:
-    stack, both = real_stack, (CUSTOMERIO, BRIEF)
+def test_an_up_killed_as_it_adds_or_removes_an_integration_converges(stack: Stack, op: str, type_: str) -> None:
+    both = (CUSTOMERIO, BRIEF)
     begin_from(stack, *(both if op == "delete" else [CUSTOMERIO]))
     kept, removed = stack.url(), stack.url("brief") if op == "delete" else ""
     if removed:
@@ -131,14 +143,13 @@ def test_an_up_killed_as_it_adds_or_removes_an_integration_converges(real_stack:
 @pytest.mark.parametrize(
     ("version", "op", "type_"),
     [
-        pytest.param(2, "create-replacement", "RandomPassword", marks=NIGHTLY),
-        pytest.param(3, "create-replacement", "Endpoint", marks=OFTEN),
-        pytest.param(4, "delete-replaced", "Endpoint", marks=NIGHTLY),
-        pytest.param(5, "delete-replaced", "RandomPassword", marks=NIGHTLY),
+        (2, "create-replacement", "Endpoint"),
+        pytest.param(3, "create-replacement", "RandomPassword", marks=pytest.mark.nightly),
+        pytest.param(4, "delete-replaced", "Endpoint", marks=pytest.mark.nightly),
+        pytest.param(5, "delete-replaced", "RandomPassword", marks=pytest.mark.nightly),
     ],
 )
-def test_a_rotation_killed_at_any_step_converges(real_stack: Stack, version: int, op: str, type_: str) -> None:
-    stack = real_stack
+def test_a_rotation_killed_at_any_step_converges(stack: Stack, version: int, op: str, type_: str) -> None:
     begin_from(stack, {**CUSTOMERIO, "tokens": {"primary": version - 1}})
     old = stack.url()
     assert post(old, event(f"before rotation {version}")) == 200
@@ -160,15 +171,3 @@ def test_a_first_up_killed_as_it_makes_a_daemon_converges(type_: str) -> None:
         assert_make_up_finishes_the_work(fresh)
         assert post(fresh.url(), event("the first")) == 200
         until(lambda: fresh.sql("SELECT count(*) FROM stitch_customerio.data") == [(1,)], what="the event is loaded")
-
-
-def test_an_up_killed_as_it_writes_the_state_converges(real_stack: Stack) -> None:
-    """The engine (gocloud.dev, fileblob/attrs.go) first makes each state file's `.attrs` anew and then fills it."""
-    stack = real_stack
-    begin_from(stack, CUSTOMERIO)
-    url = stack.url()
-    attributes = stack.root / ".sluice/.pulumi/stacks/sluice/dev.json.attrs"
-    attributes.write_text("")
-    assert "EOF" in stack.pulumi("stack", "export").text, "else it does no harm, and nothing is shown"
-    assert_make_up_finishes_the_work(stack)
-    assert stack.url() == url

@@ -1,5 +1,6 @@
-"""The resource `PostgresSchema` on a real PostgreSQL: what people built on its views stays, and so do their rights; what
-was changed by hand is put right; and what isn't ours is neither used unasked nor ever dropped.
+"""The resource `PostgresSchema` on a real PostgreSQL: what people built on its views stays, and so do their rights.
+
+What was changed by hand is put right. What isn't ours is neither used unasked nor ever dropped.
 """
 
 import asyncio
@@ -47,7 +48,9 @@ class Scene:
 
     def schemas(self) -> list[str]:
         """Those of the database, without PostgreSQL's own."""
-        query = "SELECT nspname::text FROM pg_namespace WHERE nspname !~ '^pg_|^information_schema$|^public$' ORDER BY 1"
+        query = (
+            "SELECT nspname::text FROM pg_namespace WHERE nspname !~ '^pg_|^information_schema$|^public$' ORDER BY 1"
+        )
         return [name for (name,) in self.rows(query)]
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
@@ -165,9 +168,7 @@ def test_a_schema_that_sluice_never_made_is_refused_unless_adopted_and_then_neve
 
 def test_another_stacks_schema_is_refused_by_its_name(scene: Scene) -> None:
     mark = json.dumps({"project": "sluice", "stack": "another", "adopted": False})
-    scene.rows(
-        f"CREATE SCHEMA shared; COMMENT ON SCHEMA shared IS 'Made by Sluice; do not edit this comment: {mark}'"
-    )
+    scene.rows(f"CREATE SCHEMA shared; COMMENT ON SCHEMA shared IS 'Made by Sluice; do not edit this comment: {mark}'")
     with pytest.raises(ResourceError, match="belongs to stack another of project sluice"):
         scene.up(name="shared", destroyData=True)
 

@@ -132,17 +132,18 @@ class Stack:
 
     def up(self, *flags: str) -> list[Step]:
         """`pulumi up`, which must succeed; returns what the engine did, in the order in which it was finished."""
-        return self._run("up", "--yes", "--skip-preview", *flags)
+        steps = self._run("up", "--yes", "--skip-preview", *flags)
+        self._seen_up = self._seen()
+        return steps
 
     def bring_up(self, *integrations: Mapping[str, Any], **config: Any) -> None:
         """What a test of a shared stack begins from, whatever the one before left: declared so, and up.
 
-        Nothing is run where this was done last, and all runs still.
+        Nothing is run where the last `up` did just that, and all runs still.
         """
         self.declare(*integrations, **config)
         if self._seen_up != self._seen() or "stopped" in daemons.states(self.home).values():
             self.up()
-            self._seen_up = self._seen()
 
     def _seen(self) -> tuple[Any, int]:
         """The config file, and when the state was last written."""
