@@ -15,7 +15,7 @@ from receiver import control
 from receiver.registry import Registry
 from receiver.spool import Spool
 from tests.support.killing import kill_postgres, kill_receiver, postmaster, receiver_pid
-from tests.support.stack import CUSTOMERIO, Stack, event, post, processes_of
+from tests.support.stack import CUSTOMERIO, Stack, attach, event, post, processes_of
 from tests.support.waiting import until
 from tools import local
 
@@ -67,7 +67,8 @@ def test_both_killed_at_once_as_by_a_reboot_come_back_on_the_same_ports(stack: S
 
 def test_new_code_takes_the_socket_over_while_deliveries_go_on(real_stack: Stack) -> None:
     stack = real_stack
-    stack.bring_up(CUSTOMERIO)
+    with attach(stack):
+        stack.bring_up(CUSTOMERIO)
     url, before = stack.url(), receiver_pid(stack)
     code = stack.root / "receiver" / "event.py"
     code.write_text(code.read_text() + "\n# another version\n")

@@ -1,7 +1,7 @@
 """Mistakes and trouble: one clear sentence each, nothing changed, no traceback.
 
 Each kind once, for how it reaches a person. Every mistake in a config is in tests/unit/test_settings.py, what a schema
-is refused for in tests/provider/test_postgres_schema.py.
+is refused for in tests/provider/test_postgres_schema.py, two receivers at one port in test_receiver_process.py there.
 """
 
 import socket
@@ -12,7 +12,7 @@ import pytest
 from provider import postgres
 from receiver.registry import Registry
 from tests.support.postgres import free_port
-from tests.support.stack import CUSTOMERIO, Ran, Stack, event, post, temporary_clone
+from tests.support.stack import CUSTOMERIO, Ran, Stack, event, post
 
 
 def refused(ran: Ran) -> str:
@@ -51,18 +51,6 @@ def test_a_taken_port_is_refused_by_name(stack: Stack) -> None:
     assert f"port {stack.config['port']} is taken" in text
     assert "sluice:port" in text
     assert post(stack.url(), event("meanwhile")) == 200
-
-
-def test_a_second_clone_never_shares_a_port_with_the_first(stack: Stack) -> None:
-    stack.bring_up(CUSTOMERIO)
-    with temporary_clone() as second:
-        second.port = stack.port
-        second.declare(CUSTOMERIO)
-        assert f"port {stack.port} is taken" in refused(second.pulumi("up", "--yes", "--skip-preview"))
-        second.port = free_port()
-        second.bring_up(CUSTOMERIO)
-        assert post(second.url(), event("for the second")) == 200
-        assert post(second.url().replace(str(second.port), str(stack.port)), event("for the second")) == 401
 
 
 @pytest.fixture
