@@ -108,8 +108,8 @@ def test_a_second_clone_never_shares_a_port_with_the_first(context: Context, tmp
         with pytest.raises(ResourceError, match=f"port {first} is taken"):
             up(second, port=first)
         assert (pid(context), pid(second)) == (before, None)
-        up(second, port=others)
         path = register(second.home)
+        up(second, port=others)
         assert post(f"http://127.0.0.1:{others}{path}", event("for the second")) == 200
         assert post(f"http://127.0.0.1:{first}{path}", event("for the second")) == 401
 

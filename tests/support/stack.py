@@ -142,12 +142,15 @@ class Stack:
         Nothing is run where the last `up` did just that, and all runs still.
         """
         self.declare(*integrations, **config)
-        if self._seen_up != self._seen() or "stopped" in daemons.states(self.home).values():
+        if self._seen_up is None or self._seen_up != self._seen() or "stopped" in daemons.states(self.home).values():
             self.up()
 
-    def _seen(self) -> tuple[Any, int]:
-        """The config file, and when the state was last written."""
-        return yaml.safe_load((self.root / "Pulumi.dev.yaml").read_text()), self._state.stat().st_mtime_ns
+    def _seen(self) -> tuple[Any, int] | None:
+        """The config file, and when the state was last written; None where that is a backend's of another place."""
+        config = self.root / "Pulumi.dev.yaml"
+        if not (config.exists() and self._state.exists()):
+            return None
+        return yaml.safe_load(config.read_text()), self._state.stat().st_mtime_ns
 
     def preview(self, *flags: str) -> list[Step]:
         return self._run("preview", "--diff", *flags)
