@@ -71,6 +71,7 @@ class Stack:
     language_host: str | None = None
     """The address of the one in the test process, where it is attached."""
     _outputs: dict[str, Any] | None = None
+    _seen_up: tuple[Any, int] | None = None
 
     @classmethod
     def clone(cls, root: Path, environment: Mapping[str, str]) -> "Stack":
@@ -131,7 +132,25 @@ class Stack:
 
     def up(self, *flags: str) -> list[Step]:
         """`pulumi up`, which must succeed; returns what the engine did, in the order in which it was finished."""
-        return self._run("up", "--yes", "--skip-preview", *flags)
+        steps = self._run("up", "--yes", "--skip-preview", *flags)
+        self._seen_up = self._seen()
+        return steps
+
+    def bring_up(self, *integrations: Mapping[str, Any], **config: Any) -> None:
+        """What a test of a shared stack begins from, whatever the one before left: declared so, and up.
+
+        Nothing is run where the last `up` did just that, and all runs still.
+        """
+        self.declare(*integrations, **config)
+        if self._seen_up is None or self._seen_up != self._seen() or "stopped" in daemons.states(self.home).values():
+            self.up()
+
+    def _seen(self) -> tuple[Any, int] | None:
+        """The config file, and when the state was last written; None where that is a backend's of another place."""
+        config = self.root / "Pulumi.dev.yaml"
+        if not (config.exists() and self._state.exists()):
+            return None
+        return yaml.safe_load(config.read_text()), self._state.stat().st_mtime_ns
 
     def preview(self, *flags: str) -> list[Step]:
         return self._run("preview", "--diff", *flags)
@@ -199,7 +218,11 @@ class Stack:
         return ran
 
     def state_file(self) -> str:
-        return (self.root / ".sluice/.pulumi/stacks/sluice/dev.json").read_text()
+        return self._state.read_text()
+
+    @property
+    def _state(self) -> Path:
+        return self.root / ".sluice/.pulumi/stacks/sluice/dev.json"
 
 
 @contextmanager
