@@ -32,7 +32,7 @@ from receiver.token import digest
 from tests.aws.function import HANDLER
 from tests.aws.moto_server import MotoServer
 from tests.support.attached import Providers
-from tests.support.stack import Stack, attach
+from tests.support.stack import Stack, Step, attach
 from tools import function_library
 from tools.engine import engine, plugins
 
@@ -53,6 +53,7 @@ class AwsStack(Stack):
     """A stack on AWS. Everything in it can be destroyed, and nothing is waited for, unless a test says otherwise."""
 
     fixed: dict[str, Any] = field(default_factory=dict)
+    _left: tuple[dict[str, Any], str] | None = None
 
     def declare(self, *integrations: Mapping[str, Any], **config: Any) -> None:
         path = self.root / "Pulumi.dev.yaml"
@@ -64,6 +65,21 @@ class AwsStack(Stack):
         path.write_text(
             yaml.safe_dump({**before, "config": {**secrets, "aws:region": REGION, **PLUGIN_CONFIG, **values}})
         )
+
+    def bring_to(self, *integrations: Mapping[str, Any], **config: Any) -> None:
+        """Begins a test: the stack is as declared. Where the test before has left it so already, no `up` is made."""
+        self.declare(*integrations, **config)
+        if self._left is None or self._left != (self.config, self.state_file()):
+            self.up()
+
+    def up(self, *flags: str) -> list[Step]:
+        steps = super().up(*flags)
+        self.is_up()
+        return steps
+
+    def is_up(self) -> None:
+        """Notes that the state is what was declared, for `bring_to`."""
+        self._left = self.config, self.state_file()
 
 
 @contextmanager
