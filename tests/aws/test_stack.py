@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from components.aws.platform import AwsPlatform
 from tests.aws.cloud import (
     HAS_REAL_PLUGIN,
     REGION,
@@ -41,7 +42,8 @@ SIGNING_KEY = "a-signing-key-that-nobody-may-see"
 def there(stack: AwsStack) -> Iterator[CustomerIO]:
     """A simulated Customer.io, whose API the stack is told of, and whose key it holds. Data and what is kept of it are
     as in a stack that somebody relies on, but not protected."""
-    with CustomerIO() as made:
+    with CustomerIO() as made, pytest.MonkeyPatch.context() as patched:
+        patched.setattr(AwsPlatform, "settle_seconds", 0)  # nothing is under way
         tell(stack, made)
         yield made
 
