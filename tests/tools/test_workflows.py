@@ -20,7 +20,7 @@ OURS = "github.event.pull_request.head.repo.full_name == github.repository"
 workflows = pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 
 
-def parsed(text: str) -> dict[str, Any]:
+def parsed(text: str) -> dict[Any, Any]:
     found = yaml.safe_load(text)
     assert isinstance(found, dict)
     return found
