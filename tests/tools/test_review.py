@@ -78,14 +78,10 @@ def state(
     for slot, version in slots.items():
         token = "random:index/randomPassword:RandomPassword"
         made.append(resource(token, f"{S}-token-{slot}", S, keepers={"version": str(version)}))
-        own: dict[str, Any] = {
-            "schema": S,
-            "slot": slot,
-            "hash": HASH[slot],
-            "active": slot == active,
-            "connected": connected,
-        }
-        made.append(resource("sluice:index:Endpoint", f"{S}-endpoint-{slot}", S, **own, signed=signed))
+        own: dict[str, Any] = {"schema": S, "slot": slot, "hash": HASH[slot], "active": slot == active}
+        made.append(
+            resource("sluice:index:Endpoint", f"{S}-endpoint-{slot}", S, **own, connected=connected, signed=signed)
+        )
     if connected:
         asked = list(EVENTS) if list(events) == ["all"] else list(events)
         made.append(resource("sluice:index:ReportingWebhook", f"{S}-webhook", S, events=asked, region="us"))

@@ -1,0 +1,111 @@
+"""What `make lint`, `make test`, `make test-all` and `make coverage` do."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tools import actionlint, browser, environment, policy, progress
+from tools.engine import engine, plugins
+
+ROOT = Path(__file__).resolve().parent.parent
+PYTHON = (sys.executable, "-m")
+
+TIERS: dict[str, tuple[str, ...]] = {
+    "unit": (
+        *("tests/unit", "tests/tools", "tests/test_docs.py"),
+        *("tests/policy/test_pack.py", "tests/policy/test_rules.py"),
+    ),
+    "provider": ("tests/provider", "tests/customerio"),
+    "receiver": (
+        *("tests/receiver", "tests/hostile", "tests/faults", "tests/browser"),
+        "tests/test_querying_docs.py",
+    ),
+    "engine": ("tests/engine", "tests/policy/test_on_one_machine.py"),
+    "aws": ("tests/aws", "tests/policy/test_on_aws.py"),
+}
+"""The tests of each tier, by folder or file; tests/conftest.py gives each test its tier's marker."""
+
+WITH_LINTERS = ("", "unit")
+WITH_BROWSER = ("", "receiver")
+NIGHTLY = "SLUICE_TEST_ALL"
+"""Set for the tests where the long matrices are wanted."""
+
+
+class UnknownTier(Exception):
+    """A tier was asked for that there isn't."""
+
+
+def lint() -> int:
+    commands = [[*PYTHON, "ruff", "check", "."], [*PYTHON, "ruff", "format", "--check", "."], [*PYTHON, "mypy"]]
+    if program := actionlint.ready(engine.cache(os.environ).parent, os.environ):
+        commands.append([str(program)])
+    for command in commands:
+        print(" ".join(command).removeprefix(" ".join(PYTHON)).strip(), flush=True)
+        code = subprocess.run(command, cwd=ROOT).returncode
+        if code != 0:
+            return code
+    return 0
+
+
+def test(tier: str, arguments: Sequence[str], *, nightly: bool = False) -> int:
+    """The tests of `tier`, of all where it is empty, with the linters where they belong to it.
+
+    `arguments`: pytest's own. `nightly`: with the long matrices. Raises UnknownTier.
+    """
+    asked = selection(tier, arguments, nightly=nightly)
+    code = lint() if tier in WITH_LINTERS else 0
+    tested = subprocess.run(
+        [*PYTHON, "pytest", *asked], cwd=ROOT, env=_environment(tier, {NIGHTLY: "1"} if nightly else {})
+    ).returncode
+    if code != 0:
+        progress.say("sluice: the linters found something, see above")
+    return tested or code
+
+
+def coverage(tier: str, arguments: Sequence[str]) -> int:
+    """As `test`, without linters; then which lines have run, in the processes that the tests started as well."""
+    asked = selection(tier, arguments)
+    folder = ROOT / ".sluice" / "coverage"
+    folder.mkdir(parents=True, exist_ok=True)
+    # Their own folder: each process writes a file. Those of an earlier run would count as well.
+    for old in folder.iterdir():
+        old.unlink()
+    variables = _environment(tier, {"COVERAGE_FILE": str(folder / "data")})
+
+    def run(*words: str) -> int:
+        return subprocess.run([*PYTHON, "coverage", *words], cwd=ROOT, env=variables).returncode
+
+    tested = run("run", "-m", "pytest", *asked)
+    return run("combine", "--quiet") or run("report") or tested
+
+
+def selection(tier: str, arguments: Sequence[str], *, nightly: bool = False) -> list[str]:
+    """What pytest is to run, and how. Raises UnknownTier."""
+    if tier and tier not in TIERS:
+        raise UnknownTier(f"there is no tier {tier} of tests: it is one of {', '.join(TIERS)}")
+    markers = [tier] * bool(tier) + ["not nightly"] * (not nightly)
+    named = any((ROOT / word.partition("::")[0]).exists() for word in arguments)
+    return [
+        # They wait more than they compute. A file is one worker's: its tests share what they start.
+        *("-n", str((os.cpu_count() or 1) + 1), "--dist", "loadfile", "--no-loadscope-reorder"),
+        *(("-m", " and ".join(markers)) if markers else ()),
+        # What isn't named isn't imported either.
+        *(() if named else TIERS.get(tier, ())),
+        *arguments,
+    ]
+
+
+def _environment(tier: str, more: dict[str, str]) -> dict[str, str]:
+    """The variables that the tests run with."""
+    if tier in WITH_BROWSER:
+        browser.ready(engine.cache(os.environ).parent, os.environ)
+    found = engine.get(os.environ)
+    outer = {key: value for key, value in os.environ.items() if not key.startswith(("SLUICE_", "MAKE", "MFLAGS"))}
+    without = environment.variables(ROOT, outer, engine=found.folder)
+    standins = [*plugins.ready("local", without, engine.cache(outer)), *policy.folders(ROOT, found)]
+    variables = environment.variables(ROOT, outer, engine=found.folder, standins=standins)
+    # Each test brings a backend of its own, and none touches the project's, or a team's.
+    own = {k: v for k, v in variables.items() if k not in (environment.BACKEND, environment.TEAMS_BACKEND)}
+    return {**own, **more}
