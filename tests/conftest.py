@@ -7,7 +7,7 @@ import os
 # process, starts under another account (provider/__main__.py).
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 
-from collections import Counter
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, settings
 
 from tests.receiver.scene import scene
 from tests.support.postgres import dsn, postgres
-from tools.checks import ROOT, TIERS
+from tools.checks import TIERS, tier_of
 
 __all__ = ["dsn", "postgres", "scene"]
 
@@ -40,14 +40,6 @@ SECONDS = {
 LONG_S = 40
 
 
-def tier_of(file: Path) -> str:
-    """The tier of a test file. Raises LookupError for one that has none."""
-    for tier, places in TIERS.items():
-        if any(file.is_relative_to(ROOT / place) for place in places):
-            return tier
-    raise LookupError(f"{file} is in none of the tiers in tools/checks.py")
-
-
 def pytest_configure(config: pytest.Config) -> None:
     for tier in TIERS:
         config.addinivalue_line("markers", f"{tier}: given to each test by its folder; `make test TIER={tier}`")
@@ -63,10 +55,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Shows how long the longest files took, in words for `SECONDS`."""
-    seconds: Counter[str] = Counter()
+    seconds: defaultdict[str, float] = defaultdict(float)
     for report in itertools.chain.from_iterable(terminalreporter.stats.values()):
         if isinstance(report, pytest.TestReport):
             seconds[Path(report.fspath).stem] += report.duration
-    long = ", ".join(f'"{name}": {took:.0f}' for name, took in seconds.most_common() if took >= LONG_S)
+    longest = sorted(seconds.items(), key=lambda each: -each[1])
+    long = ", ".join(f'"{name}": {took:.0f}' for name, took in longest if took >= LONG_S)
     if long:
         terminalreporter.write_line(f"files that took {LONG_S} s or more (SECONDS in tests/conftest.py): {long}")

@@ -13,19 +13,21 @@ ROOT = Path(__file__).resolve().parent.parent
 PYTHON = (sys.executable, "-m")
 
 TIERS: dict[str, tuple[str, ...]] = {
-    "unit": (
-        *("tests/unit", "tests/tools", "tests/test_docs.py"),
-        *("tests/policy/test_pack.py", "tests/policy/test_rules.py"),
-    ),
+    "unit": ("tests/unit", "tests/tools", "tests/policy", "tests/test_docs.py"),
     "provider": ("tests/provider", "tests/customerio"),
     "receiver": (
-        *("tests/receiver", "tests/hostile", "tests/faults", "tests/browser"),
-        "tests/test_querying_docs.py",
+        *("tests/receiver", "tests/hostile", "tests/faults", "tests/browser", "tests/test_querying_docs.py"),
+        "tests/tools/test_soak.py",
     ),
     "engine": ("tests/engine", "tests/policy/test_on_one_machine.py"),
-    "aws": ("tests/aws", "tests/policy/test_on_aws.py"),
+    "aws": (
+        "tests/aws",
+        "tests/policy/test_on_aws.py",
+        "tests/tools/test_aws_place.py",
+        "tests/tools/test_aws_trial.py",
+    ),
 }
-"""The tests of each tier, by folder or file; tests/conftest.py gives each test its tier's marker."""
+"""The tests of each tier, by folder, and by file where one is of another tier than its folder."""
 
 WITH_LINTERS = ("", "unit")
 WITH_BROWSER = ("", "receiver")
@@ -91,10 +93,27 @@ def selection(tier: str, arguments: Sequence[str], *, nightly: bool = False) -> 
         # They wait more than they compute. A file is one worker's: its tests share what they start.
         *("-n", str((os.cpu_count() or 1) + 1), "--dist", "loadfile", "--no-loadscope-reorder"),
         *(("-m", " and ".join(markers)) if markers else ()),
-        # What isn't named isn't imported either.
+        # What isn't asked for isn't imported either: that takes longer than many a test.
         *(() if named else TIERS.get(tier, ())),
+        *(f"--ignore={place}" for place in _strangers(tier)),
         *arguments,
     ]
+
+
+def _strangers(tier: str) -> list[str]:
+    """What lies in the tier's folders and is of another one."""
+    own = TIERS.get(tier, ())
+    others = [place for other, places in TIERS.items() if other != tier for place in places]
+    return [place for place in others if any(Path(place).is_relative_to(folder) for folder in own)]
+
+
+def tier_of(file: Path) -> str:
+    """The tier of a test file. Raises LookupError for one that has none."""
+    places = {ROOT / place: tier for tier, places in TIERS.items() for place in places}
+    for place in (file, *file.parents):
+        if place in places:
+            return places[place]
+    raise LookupError(f"{file} belongs to no tier: see TIERS in tools/checks.py")
 
 
 def _environment(tier: str, more: dict[str, str]) -> dict[str, str]:

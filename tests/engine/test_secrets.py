@@ -103,8 +103,9 @@ def strangers_post(url: str) -> int:
 
 
 @pytest.fixture(scope="module")
-def life(stack: Stack) -> Iterator[Life]:
+def life(real_stack: Stack) -> Iterator[Life]:
     """The whole life of a stack, by `pulumi` and by `make`, with trouble in it."""
+    stack = real_stack
 
     def is_daemon(line: str, folder: str) -> bool:
         return str(stack.home) in line or folder.startswith(str(stack.home))
