@@ -31,6 +31,7 @@ TIERS: dict[str, tuple[str, ...]] = {
 
 WITH_LINTERS = ("", "unit")
 WITH_BROWSER = ("", "receiver")
+BROWSER = Path("tests", "browser")
 NIGHTLY = "SLUICE_TEST_ALL"
 """Set for the tests where the long matrices are wanted."""
 
@@ -58,9 +59,8 @@ def test(tier: str, arguments: Sequence[str], *, nightly: bool = False) -> int:
     """
     asked = selection(tier, arguments, nightly=nightly)
     code = lint() if tier in WITH_LINTERS else 0
-    tested = subprocess.run(
-        [*PYTHON, "pytest", *asked], cwd=ROOT, env=_environment(tier, {NIGHTLY: "1"} if nightly else {})
-    ).returncode
+    variables = _environment(_needs_browser(tier, arguments)) | ({NIGHTLY: "1"} if nightly else {})
+    tested = subprocess.run([*PYTHON, "pytest", *asked], cwd=ROOT, env=variables).returncode
     if code != 0:
         progress.say("sluice: the linters found something, see above")
     return tested or code
@@ -74,7 +74,7 @@ def coverage(tier: str, arguments: Sequence[str]) -> int:
     # Their own folder: each process writes a file. Those of an earlier run would count as well.
     for old in folder.iterdir():
         old.unlink()
-    variables = _environment(tier, {"COVERAGE_FILE": str(folder / "data")})
+    variables = _environment(_needs_browser(tier, arguments)) | {"COVERAGE_FILE": str(folder / "data")}
 
     def run(*words: str) -> int:
         return subprocess.run([*PYTHON, "coverage", *words], cwd=ROOT, env=variables).returncode
@@ -88,16 +88,28 @@ def selection(tier: str, arguments: Sequence[str], *, nightly: bool = False) -> 
     if tier and tier not in TIERS:
         raise UnknownTier(f"there is no tier {tier} of tests: it is one of {', '.join(TIERS)}")
     markers = [tier] * bool(tier) + ["not nightly"] * (not nightly)
-    named = any((ROOT / word.partition("::")[0]).exists() for word in arguments)
     return [
         # They wait more than they compute. A file is one worker's: its tests share what they start.
         *("-n", str((os.cpu_count() or 1) + 1), "--dist", "loadfile", "--no-loadscope-reorder"),
         *(("-m", " and ".join(markers)) if markers else ()),
         # What isn't asked for isn't imported either: that takes longer than many a test.
-        *(() if named else TIERS.get(tier, ())),
+        *(() if _named(arguments) else TIERS.get(tier, ())),
         *(f"--ignore={place}" for place in _strangers(tier)),
         *arguments,
     ]
+
+
+def _named(arguments: Sequence[str]) -> list[str]:
+    """The files and folders among pytest's arguments."""
+    paths = [word.partition("::")[0] for word in arguments]
+    return [path for path in paths if path.startswith("tests") and (ROOT / path).exists()]
+
+
+def _needs_browser(tier: str, arguments: Sequence[str]) -> bool:
+    """Where none of its tests is asked for, none is installed."""
+    named = [Path(path) for path in _named(arguments)]
+    among = any(path.is_relative_to(BROWSER) or BROWSER.is_relative_to(path) for path in named)
+    return tier in WITH_BROWSER and (among or not named)
 
 
 def _strangers(tier: str) -> list[str]:
@@ -116,9 +128,9 @@ def tier_of(file: Path) -> str:
     raise LookupError(f"{file} belongs to no tier: see TIERS in tools/checks.py")
 
 
-def _environment(tier: str, more: dict[str, str]) -> dict[str, str]:
+def _environment(needs_browser: bool) -> dict[str, str]:
     """The variables that the tests run with."""
-    if tier in WITH_BROWSER:
+    if needs_browser:
         browser.ready(engine.cache(os.environ).parent, os.environ)
     found = engine.get(os.environ)
     outer = {key: value for key, value in os.environ.items() if not key.startswith(("SLUICE_", "MAKE", "MFLAGS"))}
@@ -126,5 +138,4 @@ def _environment(tier: str, more: dict[str, str]) -> dict[str, str]:
     standins = [*plugins.ready("local", without, engine.cache(outer)), *policy.folders(ROOT, found)]
     variables = environment.variables(ROOT, outer, engine=found.folder, standins=standins)
     # Each test brings a backend of its own, and none touches the project's, or a team's.
-    own = {k: v for k, v in variables.items() if k not in (environment.BACKEND, environment.TEAMS_BACKEND)}
-    return {**own, **more}
+    return {k: v for k, v in variables.items() if k not in (environment.BACKEND, environment.TEAMS_BACKEND)}

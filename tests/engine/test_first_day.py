@@ -187,7 +187,8 @@ def first_up() -> Iterator[FirstDay]:
         try:
             up = clone.run("make", "up")
             assert up.code == 0, up.all
-            with attach(Stack(clone.root, clone.environment)) as stack:
+            # This process looks for an engine on its PATH, where a new user has none.
+            with attach(Stack(clone.root, {**clone.environment, "PATH": os.environ["PATH"]})) as stack:
                 yield FirstDay(clone, stack, up, shipped)
         finally:
             for name in ("dev", "another"):

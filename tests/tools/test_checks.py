@@ -45,6 +45,13 @@ def test_what_is_named_is_all_that_is_read() -> None:
     assert "unit and not nightly" in asked, "both count"
 
 
+def test_a_browser_is_there_for_its_tests_alone() -> None:
+    asked = [("", []), ("receiver", ["-x"]), ("", ["tests/browser/test_status_page.py"]), ("", ["tests"])]
+    assert [checks._needs_browser(tier, words) for tier, words in asked] == [True] * 4
+    spared = [("unit", []), ("", ["tests/unit"]), ("", ["tests/provider/test_serve.py::test_x"])]
+    assert [checks._needs_browser(tier, words) for tier, words in spared] == [False] * 3
+
+
 def test_the_long_matrices_run_where_all_is_asked_for() -> None:
     assert "not nightly" in checks.selection("", [])
     assert "-m" not in checks.selection("", [], nightly=True)
