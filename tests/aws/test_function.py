@@ -258,7 +258,7 @@ def _cases() -> list[tuple[bytes, str]]:
         local.test_compressed_bodies_are_read,
         local.test_a_body_that_can_not_be_decoded_is_kept_as_it_came,
     ):
-        [mark] = [mark for mark in test.pytestmark if mark.name == "parametrize"]  # type: ignore[attr-defined]
+        [mark] = [mark for mark in test.pytestmark if mark.name == "parametrize"]  # type: ignore[union-attr]
         for case in mark.args[1]:
             body = next(value for value in case if isinstance(value, bytes))
             cases.append((body, case[0] if isinstance(case[0], str) else ""))

@@ -80,7 +80,7 @@ def drip(port: int, start: bytes, rest: bytes, count: int) -> list[tuple[bytes, 
             give_up = time.monotonic() + 0.05
             while (left := give_up - time.monotonic()) > 0 and len(ended) < count:
                 for key, _ in selector.select(left):
-                    connection = key.fileobj
+                    connection = key.fileobj  # type: ignore[assignment]
                     assert isinstance(connection, socket.socket)
                     try:
                         heard = connection.recv(2**16)

@@ -41,9 +41,9 @@ BODY_SECONDS = 1.0
 CANARY = event("canary")
 
 TAKEN = [200, 200], [BODY], [CANARY]  # the message, then the canary
-TAKEN_AND_CLOSED = [200], [BODY], []
-REFUSED = [400], [], []
-TOO_LARGE = [431], [], []
+TAKEN_AND_CLOSED: "Outcome" = [200], [BODY], []
+REFUSED: "Outcome" = [400], [], []
+TOO_LARGE: "Outcome" = [431], [], []
 
 Outcome = tuple[list[int], list[bytes], list[bytes]]
 

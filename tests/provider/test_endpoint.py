@@ -50,7 +50,7 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[float | None]:
 
         async def asked(context: Context, token_hash: str) -> dict[str, Any] | None:
             answer = await ask(context, token_hash)
-            seen.append(answer and answer["last_used"])
+            seen.append(answer["last_used"] if answer else None)
             return answer
 
         with pytest.MonkeyPatch.context() as patch:

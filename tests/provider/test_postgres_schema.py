@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from provider import plugin, postgres_schema, views
+from provider import plugin, views
 from provider.postgres_schema import PostgresSchema
 from provider.resource import Context, ResourceError
 
@@ -76,7 +76,7 @@ def change_the_views(monkeypatch: pytest.MonkeyPatch, *, less: bool) -> None:
         new = "1 AS one\nFROM" if less else 'd."payload",\n  1 AS one\nFROM'
         return {**found, "email_events": views.View(template.replace(old, new))}
 
-    monkeypatch.setattr(postgres_schema.views, "views", other)
+    monkeypatch.setattr("provider.postgres_schema.views.views", other)
 
 
 GRANTS = (

@@ -67,7 +67,7 @@ def drift(context: Context, state: dict[str, Any]) -> set[str]:
 
 def pid(context: Context) -> int | None:
     running = receiver_process.answers(context.home)
-    return running and running["pid"]
+    return running["pid"] if running else None
 
 
 def test_a_status_page_that_is_opened_to_others_is_warned_of_once(tmp_path: Path) -> None:
@@ -123,8 +123,9 @@ def test_another_port_is_another_process_and_the_old_one_goes(context: Context) 
     assert before != pid(context) is not None
     assert drift(context, state) == set()
     with socket.socket() as old:
-        assert before is not None
-        assert receiver_process.recorded(context.home) != before
+        recorded = receiver_process.recorded(context.home)
+        assert recorded is not None
+        assert recorded["pid"] != before
         assert old.connect_ex(("127.0.0.1", state["port"])) == 0
 
 

@@ -64,7 +64,7 @@ class Engine:
 
     def create(self) -> tuple[str, dict[str, PropertyValue]]:
         made = asyncio.run(self.provider.create(CreateRequest(URN, wire(self.inputs), 0, False)))
-        return made.resource_id, made.properties
+        return str(made.resource_id), made.properties
 
     def diff(self, state: dict[str, PropertyValue], **changes: Any) -> Any:
         return asyncio.run(self.provider.diff(DiffRequest(URN, "id", state, wire({**self.inputs, **changes}), [])))

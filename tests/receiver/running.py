@@ -173,7 +173,7 @@ class Senders:
         self.acked: set[str] = set()
         self.answers: dict[int, int] = {}
         self.errors: list[str] = []
-        self._ids = (f"{name}{i}" for i in itertools.count())
+        self._ids: Iterator[str] = (f"{name}{i}" for i in itertools.count())
         self._kinds = [False] * keep_alive + [True] * fresh
         self._is_over = False
 

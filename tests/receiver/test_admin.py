@@ -388,7 +388,7 @@ def test_a_successor_takes_it_over_with_its_history(home: Path, port: int, path:
     with running.ended(start(home, server="quick", port=receiver.port)) as new:
         new.post(path, event("b"))
         assert receiver.process.wait(30) == 0
-        text = until(lambda: (seen := fresh(port).body.decode()) and f"pid {new.process.pid}" in seen and seen)
+        text = until(lambda: seen if f"pid {new.process.pid}" in (seen := fresh(port).body.decode()) else None)
         assert "Last hour: 3 events, 1 rejected" in text
         assert "there is no status page" not in new.log()
 

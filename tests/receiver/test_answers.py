@@ -362,7 +362,7 @@ def _signed_path(shared: Running, *keys: str) -> str:
 def test_a_signed_endpoint_takes_either_key_and_nothing_else(
     shared: Running, key: str, timestamp: str, body: bytes, signature: str
 ) -> None:
-    def post(path: str, body: bytes = body, **headers: str) -> int:
+    def post(path: str, body: bytes = body, /, **headers: str) -> int:
         return shared.post(path, body, **headers).status
 
     right = {"x_cio_timestamp": timestamp, "x_cio_signature": signature}
