@@ -7,6 +7,9 @@ import os
 # process, starts under another account (provider/__main__.py).
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 
+# A user's Python keeps its bytecode; without that, every process that a test starts would compile the sources anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 from collections import defaultdict
 from pathlib import Path
 

@@ -32,8 +32,8 @@ TIERS: dict[str, tuple[str, ...]] = {
 WITH_LINTERS = ("", "unit")
 WITH_BROWSER = ("", "receiver")
 BROWSER = Path("tests", "browser")
-NIGHTLY = "SLUICE_TEST_ALL"
-"""Set for the tests where the long matrices are wanted."""
+SIZES = "SLUICE_TEST_SIZES"
+"""`nightly` for tests that differ in a number alone (tests/support/sizes.py)."""
 
 
 class UnknownTier(Exception):
@@ -59,7 +59,7 @@ def test(tier: str, arguments: Sequence[str], *, nightly: bool = False) -> int:
     """
     asked = selection(tier, arguments, nightly=nightly)
     code = lint() if tier in WITH_LINTERS else 0
-    variables = _environment(_needs_browser(tier, arguments)) | ({NIGHTLY: "1"} if nightly else {})
+    variables = _environment(_needs_browser(tier, arguments)) | ({SIZES: "nightly"} if nightly else {})
     tested = subprocess.run([*PYTHON, "pytest", *asked], cwd=ROOT, env=variables).returncode
     if code != 0:
         progress.say("sluice: the linters found something, see above")
