@@ -107,9 +107,12 @@ class Stack:
 
     def command(self, *arguments: str) -> list[str]:
         """The command line of a `pulumi` of this stack."""
-        runs_the_program = self.language_host is not None and arguments[0] in ("up", "preview")
-        client = [f"--client={self.language_host}"] if runs_the_program else []
-        return ["pulumi", *arguments, *client, "--non-interactive"]
+        return ["pulumi", *arguments, *self.where_the_program_is(arguments[0]), "--non-interactive"]
+
+    def where_the_program_is(self, command: str) -> list[str]:
+        """The option with which a `pulumi up` or `preview` runs the program of the test process."""
+        runs_it = self.language_host is not None and command in ("up", "preview")
+        return [f"--client={self.language_host}"] if runs_it else []
 
     def pulumi(self, *arguments: str, check: bool = False, stdin: str | None = None) -> Ran:
         self._outputs = None
