@@ -13,7 +13,7 @@ import platform
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,11 +23,9 @@ from unittest.mock import patch
 import psutil
 import pytest
 import yaml
-from pulumi.provider.experimental.provider import Provider
 
 from components.aws import package
 from provider import daemons
-from provider.serve import Say
 from receiver.token import digest
 from tests.aws.function import HANDLER
 from tests.aws.moto_server import MotoServer
@@ -119,16 +117,11 @@ def aws_clone(at: MotoServer, **fixed: Any) -> Iterator[AwsStack]:
 
 def _standins(stack: AwsStack) -> Providers:
     """What stands in for the plugins that aren't installed, served from the test process."""
-    # Imported here: pulumi_aws alone takes a second.
-    from tests.aws.standin.provider import AwsProvider
-    from tools.engine.random_standin.password import RandomPasswordProvider
+    if HAS_REAL_PLUGIN:
+        return {}
+    from tests.aws.standin.provider import AwsProvider  # pulumi_aws alone takes a second
 
-    makers: dict[str, Callable[[Say], Provider]] = {}
-    if not HAS_REAL_PLUGIN:
-        makers["aws"] = lambda _: AwsProvider(stack.root, die=lambda: _kill_engines(stack.root))
-    if not plugins.is_installed("random", plugins.pinned("random"), os.environ):
-        makers["random"] = lambda _: RandomPasswordProvider()
-    return makers
+    return {"aws": lambda _: AwsProvider(stack.root, die=lambda: _kill_engines(stack.root))}
 
 
 def _kill_engines(root: Path) -> None:

@@ -24,7 +24,7 @@ import yaml
 
 from provider import daemons, postgres
 from tests.support.attached import Providers, attached
-from tests.support.postgres import free_port
+from tests.support.postgres import free_port, initdb_from_template
 from tools import interrupted
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
@@ -261,8 +261,8 @@ def real_clone() -> Iterator[Stack]:
 
 @contextmanager
 def temporary_clone() -> Iterator[Stack]:
-    """As `real_clone`, with program and provider in the test process."""
-    with real_clone() as made, attach(made):
+    """As `real_clone`, with program and provider in the test process, and a PostgreSQL from the session's template."""
+    with initdb_from_template(), real_clone() as made, attach(made):
         yield made
 
 

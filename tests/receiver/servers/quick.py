@@ -9,7 +9,7 @@ from receiver.admin import view
 
 server.LEAVING_SECONDS = 0.1
 admin.GRACE_SECONDS, admin.RETRY_SECONDS = 0.3, 0.5
-admin.FRESH_SECONDS = view.FRESH_SECONDS = 0.1
+admin.FRESH_SECONDS = view.FRESH_SECONDS = 0.1  # type: ignore[attr-defined]
 
 if __name__ == "__main__":
     sys.exit(main())
