@@ -201,16 +201,6 @@ def test_no_secret_is_in_what_was_said_or_kept(two: AwsStack, at: MotoServer) ->
         assert places_of(secret, {**texts, "control": f"x{secret}y".encode()}) == ["control"]
 
 
-def test_what_is_protected_is_not_destroyed_and_the_preview_says_so(two: AwsStack, at: MotoServer) -> None:
-    two.declare(SWITCHED, BILLING, protect=True)
-    two.up()
-    two.declare(SWITCHED, protect=True)
-    refused = two.pulumi("preview", "--diff")
-    assert refused.code != 0
-    assert "protect" in refused.text
-    assert "billing" in {database["Name"] for database in at.client("glue").get_databases()["DatabaseList"]}
-
-
 def test_a_removed_integration_stops_its_data_stays_and_it_takes_that_up_when_it_comes_back(
     two: AwsStack, at: MotoServer
 ) -> None:
