@@ -20,15 +20,16 @@ export SLUICE_POLICY := $(call typed,POLICY)
 export SLUICE_BASE := $(call typed,BASE)
 export SLUICE_FORMAT := $(call typed,FORMAT)
 export SLUICE_STRICT := $(call typed,STRICT)
+export SLUICE_TIER := $(call typed,TIER)
 export SLUICE_ARGS := $(call typed,ARGS)
-unexport NAME SLOT FILE SQL REASON SINCE UNTIL DRY POLICY BASE FORMAT STRICT ARGS
+unexport NAME SLOT FILE SQL REASON SINCE UNTIL DRY POLICY BASE FORMAT STRICT TIER ARGS
 
-targets = up preview review refresh down stop status url send sql replay trial env logs test lint
+targets = up preview review refresh down stop status url send sql replay trial env logs lint test test-all coverage
 
 .PHONY: help $(targets)
 
 help: ## this list
-	@awk -F ' *## *' '/^[a-z]+:.*##/ { split($$1, target, ":"); printf "make %-8s %s\n", target[1], $$2 }' Makefile
+	@awk -F ' *## *' '/^[a-z-]+:.*##/ { split($$1, target, ":"); printf "make %-8s %s\n", target[1], $$2 }' Makefile
 
 up: ## bring the stack up to what its config says, everything it needs included
 preview: ## show what `make up` would change: [POLICY=1: check the policies on dev as well]
@@ -44,8 +45,10 @@ replay: ## load rejected deliveries again after a fix: [NAME=…] [REASON=words 
 trial: ## on AWS: post trial deliveries, and say of each claim whether it holds: [NAME=…] [ARGS=--ddl]
 env: ## what plain `pulumi` needs in a shell: eval "$(make -s env)"
 logs: ## the last lines of the logs
-test: ## linters and all tests: [ARGS=words for pytest]
 lint: ## linters only
+test: ## linters and tests: [TIER=unit, provider, receiver, engine or aws] [ARGS=words for pytest]
+test-all: ## the same, with the long matrices that run every night
+coverage: ## which lines the tests run: [TIER=…] [ARGS=…]
 
 $(targets):
 	@"$(PYTHON)" tools/bootstrap.py $@

@@ -56,12 +56,12 @@ class Integration(pulumi.ComponentResource):
         self._webhook = "by hand"
         if connection is not None:
             self._webhook = "waiting for its signing key" if connection.waits_for_key else "connected"
-            # Depends on the endpoints: the sender moves to a URL that is live, and from one that is still.
-            self._connect(connection, ResourceOptions(parent=self, depends_on=endpoints))
+            self._connect(connection, endpoints)
 
         self.register_outputs({"schema": self.schema})
 
-    def _connect(self, connection: Connection, opts: ResourceOptions) -> None:
+    def _connect(self, connection: Connection, endpoints: list[pulumi.Resource]) -> None:
+        """Depends on the endpoints: the sender moves to a URL that is live, and from one that is still."""
         settings = self._settings
         webhook = ReportingWebhook(
             f"{self.schema}-webhook",
@@ -77,7 +77,7 @@ class Integration(pulumi.ComponentResource):
             app_api_key=connection.app_api_key.get_secret_value(),
             api_url=connection.api_url,
             settle_seconds=self._platform.settle_seconds or None,
-            opts=opts,
+            opts=ResourceOptions(parent=self, depends_on=endpoints),
         )
         if connection.waits_for_key and not pulumi.runtime.is_dry_run():
             pulumi.log.warn(waiting_for_key(self.schema, pulumi.get_stack()), webhook)

@@ -106,7 +106,7 @@ class SluiceProvider(Provider):
             changes=bool(changes),
             replaces=[name for name in sorted(resource.replaces) if _differs(old.get(name), new.get(name))],
             detailed_diff=changes,
-            delete_before_replace=False,
+            delete_before_replace=resource.delete_before_replace,
         )
 
     async def create(self, request: CreateRequest) -> CreateResponse:

@@ -310,12 +310,16 @@ def _initialise(server: Server, binaries: Path) -> None:
     password_file.write_text(server.password)
     _give(password_file, _account())
     try:
-        options = ["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C"]
-        locale = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
-        _run(server, binaries / "initdb", "-D", fresh, "-U", ROLE, f"--pwfile={password_file}", *options, *locale)
+        _initdb(server, binaries, fresh, password_file)
     finally:
         password_file.unlink(missing_ok=True)
     fresh.rename(server.data)
+
+
+def _initdb(server: Server, binaries: Path, data: Path, password_file: Path) -> None:
+    options = ["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C"]
+    locale = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+    _run(server, binaries / "initdb", "-D", data, "-U", ROLE, f"--pwfile={password_file}", *options, *locale)
 
 
 def _refuse_other_version(server: Server) -> None:

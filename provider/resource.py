@@ -45,6 +45,8 @@ class Resource:
     """Inputs and outputs that are wrapped as secrets in every answer."""
     replaces: ClassVar[frozenset[str]] = frozenset()
     """Inputs whose change makes another resource, created before this one is deleted."""
+    delete_before_replace: ClassVar[bool] = False
+    """Whether the old one goes first. In a rotation the new URL must live by then, so no resource says so."""
     outputs: ClassVar[frozenset[str]] = frozenset()
     """Outputs that only exist once the resource does: unknown while a creation is previewed."""
     sets: ClassVar[frozenset[str]] = frozenset()

@@ -1,6 +1,5 @@
 """What the documents point to is there: files, headings, and each test that they call as a witness."""
 
-import ast
 import re
 from functools import cache
 from pathlib import Path
@@ -27,7 +26,7 @@ def anchors(document: Path) -> set[str]:
 
 @cache
 def functions(module: Path) -> set[str]:
-    return {node.name for node in ast.walk(ast.parse(module.read_text())) if isinstance(node, ast.FunctionDef)}
+    return set(re.findall(r"^\s*(?:async )?def (\w+)", module.read_text(), flags=re.MULTILINE))
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.relative_to(ROOT).as_posix())

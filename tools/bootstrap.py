@@ -8,6 +8,7 @@ import shutil
 import sys
 
 MINIMUM = (3, 11)
+CHECKS = (["lint"], ["test"], ["test-all"], ["coverage"])
 ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))  # noqa: PTH120 (runs on any Python)
 
 
@@ -41,7 +42,7 @@ def main(arguments):
 
     os.chdir(ROOT)
     try:
-        python = virtualenv.ready(Path(ROOT), development=arguments[:1] in (["test"], ["lint"]))
+        python = virtualenv.ready(Path(ROOT), development=arguments[:1] in CHECKS)
     except (progress.StepFailed, OSError) as error:
         sys.exit("sluice: {}".format(error))  # noqa: UP032 (as above)
     except KeyboardInterrupt:

@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from components.passphrase import DEV_PASSPHRASE
-from tools.engine.plugins import STANDINS
+from tools.engine import plugins
 
 DEV = "dev"
 BACKEND = "PULUMI_BACKEND_URL"
@@ -55,10 +55,8 @@ def variables(
     set_aside = _named(outer.get(BACKEND))
     scripts = root / ".venv" / "bin"
     first = [str(folder) for folder in (engine, *standins, scripts) if folder is not None]
-    known_standins = {str(folder) for folder in STANDINS.values()}
-    rest = [
-        part for part in outer.get("PATH", "").split(os.pathsep) if part not in first and part not in known_standins
-    ]
+    path = outer.get("PATH", "").split(os.pathsep)
+    rest = [part for part in path if part not in first and not plugins.is_standin(part)]
     return {
         **{name: value for name, value in outer.items() if name != "PYTHONHOME"},
         "PATH": os.pathsep.join([*first, *rest]),

@@ -63,6 +63,11 @@ def config(root: Path, name: str) -> dict[str, Any]:
     return {str(key).removeprefix("sluice:"): value for key, value in items if str(key).startswith("sluice:")}
 
 
+def pulumi(*arguments: str) -> list[str]:
+    """The command line of one of the engine's commands."""
+    return ["pulumi", *arguments]
+
+
 class Stack:
     """One stack. `environment`: as `tools.environment.variables` makes it, with the passphrase.
 
@@ -220,7 +225,7 @@ class Stack:
     def run(self, command: str, *arguments: str) -> int:
         """Runs `pulumi <command>` on the stack in front of the person; returns its exit code."""
         process = subprocess.Popen(
-            ["pulumi", command, "--stack", self.reference, *arguments], cwd=self.root, env=self.environment
+            pulumi(command, "--stack", self.reference, *arguments), cwd=self.root, env=self.environment
         )
         # Ctrl-C reaches the engine too, which then ends in order; this process has to wait for it.
         before = signal.signal(signal.SIGINT, lambda *_: None)
@@ -232,7 +237,7 @@ class Stack:
     def ask(self, *arguments: str, given: str | None = None) -> str:
         """The stdout of a `pulumi` command that needs nobody. Raises StackError with what it said on stderr."""
         asked = subprocess.run(
-            ["pulumi", *arguments, "--non-interactive"],
+            pulumi(*arguments, "--non-interactive"),
             cwd=self.root,
             env=self.environment,
             input=given if given is not None else "",

@@ -1,12 +1,11 @@
 """What each `make` target does. Runs in the virtual environment; `tools/bootstrap.py` starts it.
 
 What a target was given comes in SLUICE_STACK, SLUICE_NAME, SLUICE_SLOT, SLUICE_FILE, SLUICE_SQL, SLUICE_REASON,
-SLUICE_SINCE, SLUICE_UNTIL, SLUICE_DRY, SLUICE_POLICY and SLUICE_ARGS (see the Makefile).
+SLUICE_SINCE, SLUICE_UNTIL, SLUICE_DRY, SLUICE_POLICY, SLUICE_TIER and SLUICE_ARGS (see the Makefile).
 """
 
 import os
 import shlex
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -17,7 +16,7 @@ from components.customerio.signing import waiting_for_key
 from provider import postgres
 from provider.resource import ResourceError
 from receiver import control, token
-from tools import actionlint, browser, deliveries, endpoints, environment, places, policy, progress
+from tools import checks, deliveries, endpoints, environment, places, policy, progress
 from tools import replay as replaying
 from tools import stack as stacks
 from tools.endpoints import Endpoint
@@ -37,6 +36,7 @@ ERRORS = (
     deliveries.EndpointDown,
     control.ControlError,
     progress.StepFailed,
+    checks.UnknownTier,
     ResourceError,
     OSError,
 )
@@ -346,47 +346,23 @@ def logs() -> int:
 
 
 def lint() -> int:
-    python = [sys.executable, "-m"]
-    commands = [[*python, "ruff", "check", "."], [*python, "ruff", "format", "--check", "."], [*python, "mypy"]]
-    if program := actionlint.ready(engine.cache(os.environ).parent, os.environ):
-        commands.append([str(program)])
-    for command in commands:
-        print(" ".join(command).removeprefix(" ".join(python)).strip(), flush=True)
-        code = subprocess.run(command, cwd=ROOT).returncode
-        if code != 0:
-            return code
-    return 0
+    return checks.lint()
 
 
 def test() -> int:
-    code = lint()
-    browser.ready(engine.cache(os.environ).parent, os.environ)
-    found = engine.get(os.environ)
-    outer = {key: value for key, value in os.environ.items() if not key.startswith(("SLUICE_", "MAKE", "MFLAGS"))}
-    without = environment.variables(ROOT, outer, engine=found.folder)
-    standins = [*plugins.ready("local", without, engine.cache(outer)), *policy.folders(ROOT, found)]
-    variables = environment.variables(ROOT, outer, engine=found.folder, standins=standins)
-    # Each test brings a backend of its own, and none touches the project's, or a team's.
-    variables = {k: v for k, v in variables.items() if k not in (environment.BACKEND, environment.TEAMS_BACKEND)}
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-n",
-        "2",
-        "--dist",
-        "loadfile",
-        "--no-loadscope-reorder",
-        *shlex.split(given("ARGS")),
-    ]
-    tested = subprocess.run(command, cwd=ROOT, env=variables).returncode
-    if code != 0:
-        progress.say("sluice: the linters found something, see above")
-    return tested or code
+    return checks.test(given("TIER"), shlex.split(given("ARGS")))
+
+
+def test_all() -> int:
+    return checks.test(given("TIER"), shlex.split(given("ARGS")), nightly=True)
+
+
+def coverage() -> int:
+    return checks.coverage(given("TIER"), shlex.split(given("ARGS")))
 
 
 TARGETS: dict[str, Callable[[], int]] = {
-    target.__name__: target
+    target.__name__.replace("_", "-"): target
     for target in (
         up,
         preview,
@@ -404,6 +380,8 @@ TARGETS: dict[str, Callable[[], int]] = {
         logs,
         lint,
         test,
+        test_all,
+        coverage,
     )
 }
 

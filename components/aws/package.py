@@ -11,14 +11,14 @@ ROOT = Path(__file__).parents[2]
 LIBRARY = "orjson"
 
 
-def library_folder(architecture: str, root: Path = ROOT) -> Path:
+def library_folder(architecture: str, root: Path | None = None) -> Path:
     """Where `make` puts the library's builds for a processor, arm64 or x86_64: one for each runtime that a function may
-    have. `root`: the project's.
+    have. `root`: the project's; this one if None.
 
     All of them are in the zip, as a change of the runtime reaches Lambda before the code that goes with it. The version
     is the one that this machine's receiver runs with, so that both read a body alike.
     """
-    return root / ".sluice" / "function" / f"{LIBRARY}-{version(LIBRARY)}-{architecture}"
+    return (root or ROOT) / ".sluice" / "function" / f"{LIBRARY}-{version(LIBRARY)}-{architecture}"
 
 
 def archive(architecture: str) -> pulumi.AssetArchive:

@@ -125,12 +125,18 @@ class AwsPlatform:
             opts=ResourceOptions(
                 parent=parent,
                 depends_on=[schema, sender, *self._function.open],
-                # By itself the provider changes the key in place, and the old URL is dead before the sender has moved.
-                # A secret trigger would be ignored without a word.
-                replacement_trigger=Output.unsecret(token.hash),
+                replacement_trigger=self.replacement_trigger(token),
             ),
         )
         return Endpoint(Output.concat(self.url, "/v1/", integration.schema_name, "/", token.printed), made)
+
+    def replacement_trigger(self, token: Token) -> Output[str]:
+        """What an endpoint's item is replaced for, instead of being changed.
+
+        By itself the provider changes the key in place, and the old URL is dead before the sender has moved. A secret
+        trigger would be ignored without a word.
+        """
+        return Output.unsecret(token.hash)
 
     def _signing_keys(self, integration: IntegrationSettings, parent: pulumi.Resource) -> Output[str]:
         """The name of the parameter that holds an integration's signing keys, for both of its slots."""

@@ -15,12 +15,7 @@ from botocore.exceptions import ClientError
 from botocore.session import get_session
 
 # Two tries fit into the time of a delivery. A second is a hundred times what DynamoDB or Firehose takes as a rule.
-_CONFIG = Config(
-    connect_timeout=1.0,
-    read_timeout=1.0,
-    retries={"mode": "standard", "total_max_attempts": 2},
-    tcp_keepalive=True,
-)
+TRY_SECONDS = 1.0
 
 # At level DEBUG, which a function's log level may be set to, they write requests and answers with all that is in them.
 for _name in ("botocore", "urllib3"):
@@ -44,6 +39,12 @@ class Clients:
 
     def __init__(self) -> None:
         self._session = get_session()
+        self._config = Config(
+            connect_timeout=TRY_SECONDS,
+            read_timeout=TRY_SECONDS,
+            retries={"mode": "standard", "total_max_attempts": 2},
+            tcp_keepalive=True,
+        )
         self._made: dict[str, Any] = {}
         self._lock = threading.Lock()  # a session is for one thread at a time; its clients are for all
 
@@ -51,7 +52,7 @@ class Clients:
         if service not in self._made:
             with self._lock:
                 if service not in self._made:
-                    self._made[service] = self._session.create_client(service, config=_CONFIG)
+                    self._made[service] = self._session.create_client(service, config=self._config)
         return self._made[service]
 
 

@@ -1,5 +1,8 @@
 """A clone of the project whose stack is on AWS: the real engine and program, the stand-in plugin, and moto's server.
 
+Usually the program, Sluice's provider and the stand-in are in the test process (tests/support/attached.py). A *real*
+clone starts each of them as a user's `pulumi` does.
+
 Where the real plugin is installed it is used instead, with its endpoints pointed at moto by the same variables.
 """
 
@@ -11,19 +14,23 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
+import psutil
 import pytest
 import yaml
 
+from components.aws import package
 from provider import daemons
 from receiver.token import digest
 from tests.aws.function import HANDLER
 from tests.aws.moto_server import MotoServer
-from tests.support.stack import Stack
+from tests.support.attached import Providers
+from tests.support.stack import Stack, Step, attach
 from tools import function_library
 from tools.engine import engine, plugins
 
@@ -44,6 +51,7 @@ class AwsStack(Stack):
     """A stack on AWS. Everything in it can be destroyed, and nothing is waited for, unless a test says otherwise."""
 
     fixed: dict[str, Any] = field(default_factory=dict)
+    _left: tuple[dict[str, Any], str] | None = None
 
     def declare(self, *integrations: Mapping[str, Any], **config: Any) -> None:
         path = self.root / "Pulumi.dev.yaml"
@@ -56,6 +64,21 @@ class AwsStack(Stack):
             yaml.safe_dump({**before, "config": {**secrets, "aws:region": REGION, **PLUGIN_CONFIG, **values}})
         )
 
+    def bring_to(self, *integrations: Mapping[str, Any], **config: Any) -> None:
+        """Begins a test: the stack is as declared. Where the test before has left it so already, no `up` is made."""
+        self.declare(*integrations, **config)
+        if self._left is None or self._left != (self.config, self.state_file()):
+            self.up()
+
+    def up(self, *flags: str) -> list[Step]:
+        steps = super().up(*flags)
+        self.is_up()
+        return steps
+
+    def is_up(self) -> None:
+        """Notes that the state is what was declared, for `bring_to`."""
+        self._left = self.config, self.state_file()
+
 
 @contextmanager
 def cloud() -> Iterator[MotoServer]:
@@ -65,7 +88,7 @@ def cloud() -> Iterator[MotoServer]:
 
 
 @contextmanager
-def aws_clone(at: MotoServer, **fixed: Any) -> Iterator[AwsStack]:
+def real_aws_clone(at: MotoServer, **fixed: Any) -> Iterator[AwsStack]:
     """A fresh clone with an empty stack on `at`. `fixed`: config that every declaration of it has."""
     with tempfile.TemporaryDirectory(prefix="sluice test ") as folder:
         environment = {**os.environ, **at.environment, "SLUICE_TEST_ZIPS": str(zips(at))}
@@ -79,6 +102,34 @@ def aws_clone(at: MotoServer, **fixed: Any) -> Iterator[AwsStack]:
             yield made
         finally:
             daemons.stop_all(made.home)
+
+
+@contextmanager
+def aws_clone(at: MotoServer, **fixed: Any) -> Iterator[AwsStack]:
+    """As `real_aws_clone`, with program, provider and stand-in in the test process."""
+    with (
+        real_aws_clone(at, **fixed) as made,
+        patch.object(package, "ROOT", made.root),  # where the function's library was fetched to
+        attach(made, more=_standins(made)),
+    ):
+        yield made
+
+
+def _standins(stack: AwsStack) -> Providers:
+    """What stands in for the plugins that aren't installed, served from the test process."""
+    if HAS_REAL_PLUGIN:
+        return {}
+    from tests.aws.standin.provider import AwsProvider  # pulumi_aws alone takes a second
+
+    return {"aws": lambda _: AwsProvider(stack.root, die=lambda: _kill_engines(stack.root))}
+
+
+def _kill_engines(root: Path) -> None:
+    """Kills the engines that this process has started in `root`."""
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            if process.name() == "pulumi" and Path(process.cwd()) == root:
+                process.kill()
 
 
 def zips(at: MotoServer) -> Path:

@@ -50,14 +50,16 @@ class Function:
         *,
         handler: str = HANDLER,
         talkative: bool = False,
+        constants: Mapping[str, float] | None = None,
     ) -> None:
         """`folder` is the unpacked zip; `environment` all of the function's. `talkative`: its libraries log, as they
-        would if nothing kept them from it. Raises AssertionError with what it said if it doesn't start."""
+        would if nothing kept them from it. `constants`: other values for some of its modules' constants, in the order
+        in which the modules are imported. Raises AssertionError with what it said if it doesn't start."""
         self._place = tempfile.TemporaryDirectory(prefix="function-")
         self._log = Path(self._place.name) / "log"
         brought = libraries(Path(self._place.name) / "libraries")
         reading, writing = os.pipe()
-        options = json.dumps({"handler": handler, "talkative": talkative})
+        options = json.dumps({"handler": handler, "talkative": talkative, "constants": dict(constants or {})})
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-I", "-S", "-B", RUNNER, folder, brought, str(writing), options],

@@ -24,6 +24,10 @@ time.time = lambda: real_time() + moved
 time.time_ns = lambda: real_time_ns() + int(moved * 1e9)
 
 logging.basicConfig(level=logging.DEBUG)  # the most that a function's log level can be set to
+for constant, value in options.get("constants", {}).items():
+    place, _, constant = constant.rpartition(".")
+    assert hasattr(importlib.import_module(place), constant)
+    setattr(sys.modules[place], constant, value)
 started = time.perf_counter()
 module, _, name = options["handler"].rpartition(".")
 handle = getattr(importlib.import_module(module), name)

@@ -35,6 +35,7 @@ SCHEMA = "stitch_customerio"
 DATABASE = f"acme_{SCHEMA}"
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 SIGNING_KEY = "the-key-that-customerio-signs-with"
+SIGNED = {**CUSTOMERIO, "signed": True, "tokens": {"primary": 3}}
 BODIES = [line for file in sorted(SAMPLES.glob("*.jsonl")) for line in file.read_bytes().splitlines()]
 # Bodies that can't be used, and such as are hard to keep as they are.
 HARD = [
@@ -215,21 +216,6 @@ def test_an_event_that_is_too_large_for_a_record_is_a_row_that_points_to_it(
     assert json.loads(row["payload"])["data"] == {"customer_id": "p-17", "content": None}
 
 
-def test_signed_deliveries_are_checked_with_the_key_that_the_stack_stored(
-    stack: AwsStack, function: Function, at: MotoServer
-) -> None:
-    secret = f"sluice:credentials.{SCHEMA}.signing_key"
-    stack.pulumi("config", "set", "--secret", "--path", secret, stdin=SIGNING_KEY, check=True)
-    stack.declare({**CUSTOMERIO, "signed": True, "tokens": {"primary": 2}})
-    stack.up()
-    path = urlsplit(stack.url()).path
-    timestamp = "1790000000"
-    good = {"X-CIO-Timestamp": timestamp, "X-CIO-Signature": sign(SIGNING_KEY, timestamp, event("signed"))}
-    assert function.call(request(path, event("signed"), headers=good)).status == 200
-    assert function.call(request(path, event("unsigned"))).status == 401
-    assert function.call(request(path, event("other"), headers=good)).status == 401
-
-
 def up_while_the_function_is_frozen(stack: AwsStack, function: Function) -> None:
     """An `up` that takes no time by the instance's clock, however long it takes here."""
     before = time.time()
@@ -237,41 +223,65 @@ def up_while_the_function_is_frozen(stack: AwsStack, function: Function) -> None
     function.move_clock(before - time.time())
 
 
-def test_a_changed_key_and_a_changed_mind_are_known_to_an_instance_that_remembers_the_old(
-    stack: AwsStack, function: Function
-) -> None:
-    """Customer.io waits an hour after a 401, so a warm instance must not refuse by what it has in memory."""
-    path = urlsplit(stack.url()).path
-    credentials = f"sluice:credentials.{SCHEMA}"
-    new = "the-key-that-customerio-signs-with-next"
-
-    def signed_with(key: str, name: str) -> int:
-        headers = {"X-CIO-Timestamp": "1790000000", "X-CIO-Signature": sign(key, "1790000000", event(name))}
-        return function.call(request(path, event(name), headers=headers)).status
-
-    assert signed_with(SIGNING_KEY, "with the old key") == 200
-    for name, key in (("previous_signing_key", SIGNING_KEY), ("signing_key", new)):
-        stack.pulumi("config", "set", "--secret", "--path", f"{credentials}.{name}", stdin=key, check=True)
-    up_while_the_function_is_frozen(stack, function)
-    function.move_clock(2)  # a look-up costs something: it is made once a second at most
-    assert signed_with(new, "with the new key, to a warm instance") == 200
-    assert signed_with(SIGNING_KEY, "with the one before, which is valid for a while") == 200
-    assert signed_with("neither", "with a wrong one") == 401
-    stack.declare({**CUSTOMERIO, "tokens": {"primary": 2}})
-    up_while_the_function_is_frozen(stack, function)
-    function.move_clock(2)
-    assert signed_with("neither", "when it needn't be signed any more") == 200
-
-
 def test_an_old_url_is_refused_once_the_function_has_looked_again(stack: AwsStack, function: Function) -> None:
+    stack.bring_to(CUSTOMERIO)
     path = urlsplit(stack.url()).path
     function.move_clock(31)
     assert function.call(request(path, event("looked up"))).status == 200
-    stack.declare({**CUSTOMERIO, "tokens": {"primary": 3}})
+    stack.declare({**CUSTOMERIO, "tokens": {"primary": 2}})
     up_while_the_function_is_frozen(stack, function)
     assert function.call(request(path, event("cached"))).status == 200, "within the 30 s that a hit lives"
     function.move_clock(31)
     assert function.call(request(path, event("late"))).status == 401
+
+
+@pytest.fixture
+def signed_path(stack: AwsStack) -> str:
+    """The path of a URL whose deliveries must be signed with SIGNING_KEY."""
+    set_secret(stack, "signing_key", SIGNING_KEY)
+    stack.bring_to(SIGNED)
+    return urlsplit(stack.url()).path
+
+
+def set_secret(stack: AwsStack, name: str, key: str) -> None:
+    path = f"sluice:credentials.{SCHEMA}.{name}"
+    stack.pulumi("config", "set", "--secret", "--path", path, stdin=key, check=True)
+
+
+def signed_with(key: str, name: str) -> dict[str, str]:
+    """The headers of a delivery of the event of that name."""
+    timestamp = "1790000000"
+    return {"X-CIO-Timestamp": timestamp, "X-CIO-Signature": sign(key, timestamp, event(name))}
+
+
+def test_signed_deliveries_are_checked_with_the_key_that_the_stack_stored(function: Function, signed_path: str) -> None:
+    good = signed_with(SIGNING_KEY, "signed")
+    assert function.call(request(signed_path, event("signed"), headers=good)).status == 200
+    assert function.call(request(signed_path, event("unsigned"))).status == 401
+    assert function.call(request(signed_path, event("other"), headers=good)).status == 401
+
+
+def test_a_changed_key_and_a_changed_mind_are_known_to_an_instance_that_remembers_the_old(
+    stack: AwsStack, function: Function, signed_path: str
+) -> None:
+    """Customer.io waits an hour after a 401, so a warm instance must not refuse by what it has in memory."""
+    new = "the-key-that-customerio-signs-with-next"
+
+    def answer(key: str, name: str) -> int:
+        return function.call(request(signed_path, event(name), headers=signed_with(key, name))).status
+
+    assert answer(SIGNING_KEY, "with the old key") == 200
+    set_secret(stack, "previous_signing_key", SIGNING_KEY)
+    set_secret(stack, "signing_key", new)
+    up_while_the_function_is_frozen(stack, function)
+    function.move_clock(2)  # a look-up costs something: it is made once a second at most
+    assert answer(new, "with the new key, to a warm instance") == 200
+    assert answer(SIGNING_KEY, "with the one before, which is valid for a while") == 200
+    assert answer("neither", "with a wrong one") == 401
+    stack.declare({**SIGNED, "signed": False})
+    up_while_the_function_is_frozen(stack, function)
+    function.move_clock(2)
+    assert answer("neither", "when it needn't be signed any more") == 200
 
 
 def test_nothing_but_the_zip_and_what_lambda_brings_was_imported(function: Function) -> None:

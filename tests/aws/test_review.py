@@ -1,6 +1,7 @@
 """`make review` of a stack on AWS: the real engine and program, with moto."""
 
 from tests.aws.cloud import AwsStack
+from tests.support.making import make
 from tests.support.secrecy import places_of
 from tests.support.stack import CUSTOMERIO
 
@@ -8,7 +9,7 @@ from tests.support.stack import CUSTOMERIO
 def test_the_page_names_costs_kept_tables_and_what_is_switched_off(stack: AwsStack) -> None:
     kept = {"protect": True, "destroyData": False, "streamDrain": 1}
     stack.declare(CUSTOMERIO, **kept)
-    first = stack.make("review", FORMAT="markdown")
+    first = make(stack, "review", FORMAT="markdown")
     assert first.code == 0, first.text
     assert "The first `up` of this stack: 1 added." in first.text
     assert "`stitch_customerio`: +$0.20 a month (+2 alarms)" in first.text
@@ -19,7 +20,7 @@ def test_the_page_names_costs_kept_tables_and_what_is_switched_off(stack: AwsSta
     stack.declare(
         {**CUSTOMERIO, "tokens": {"primary": 2}}, second, **{**kept, "protect": False, "reservedConcurrency": 5}
     )
-    page = stack.make("review", FORMAT="markdown", STRICT="1")
+    page = make(stack, "review", FORMAT="markdown", STRICT="1")
     assert page.code == 2, page.text
     for sentence in (
         "1 added, 1 rotated.",
@@ -36,7 +37,7 @@ def test_the_page_names_costs_kept_tables_and_what_is_switched_off(stack: AwsSta
     stack.declare(CUSTOMERIO, **{**kept, "protect": False})
     stack.up()
     stack.declare(**{**kept, "protect": False})
-    gone = stack.make("review", FORMAT="markdown").text
+    gone = make(stack, "review", FORMAT="markdown").text
     assert "database and 2 tables of `stitch_customerio`: kept, with every row" in gone, gone
     assert "loses data" not in gone
     token = stack.url().rsplit("/", 1)[-1]
@@ -46,5 +47,5 @@ def test_the_page_names_costs_kept_tables_and_what_is_switched_off(stack: AwsSta
     stack.declare()
     assert (
         "database and 2 tables of `stitch_customerio`: **dropped with every row**"
-        in stack.make("review", FORMAT="markdown").text
+        in make(stack, "review", FORMAT="markdown").text
     )

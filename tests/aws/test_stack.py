@@ -1,5 +1,5 @@
-"""The program on AWS, on the real engine: declaration, rotation, drift, and the end. Each test goes on where the last
-ended.
+"""The program on AWS, on the real engine: declaration, rotation, drift, and the end; and once the same with everything
+started as a user's `pulumi` starts it.
 
 Proof limit: AWS is moto's server, and its plugin a stand-in where the real one isn't installed. That AWS takes these
 arguments is shown by its own service models; that Firehose, Glue and Athena then do what they should is not shown.
@@ -12,29 +12,60 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.aws.cloud import HAS_REAL_PLUGIN, REGION, AwsStack, registry, token_hash, zips
+from components.aws.platform import AwsPlatform
+from tests.aws.cloud import (
+    HAS_REAL_PLUGIN,
+    REGION,
+    AwsStack,
+    cloud,
+    real_aws_clone,
+    registry,
+    token_hash,
+    zips,
+)
 from tests.aws.moto_server import MotoServer
 from tests.customerio import CustomerIO
 from tests.support.secrecy import files_below, places_of
 from tests.support.stack import CUSTOMERIO, Step
 
 CONNECTED: dict[str, Any] = {**CUSTOMERIO, "connect": True, "signed": True, "maxSilenceHours": 24}
+ROTATED: dict[str, Any] = {**CONNECTED, "tokens": {"primary": 2}}
 TWO_SLOTS: dict[str, Any] = {**CONNECTED, "tokens": {"primary": 2, "secondary": 1}}
+SWITCHED: dict[str, Any] = {**TWO_SLOTS, "active": "secondary"}
 BILLING: dict[str, Any] = {**CUSTOMERIO, "name": "Billing"}
+ADOPTED: dict[str, Any] = {**BILLING, "adopt": True}
 SCHEMA = "stitch_customerio"
 SIGNING_KEY = "a-signing-key-that-nobody-may-see"
 
 
 @pytest.fixture(scope="module")
 def there(stack: AwsStack) -> Iterator[CustomerIO]:
-    """A simulated Customer.io, whose API the stack is told of, and whose key it holds."""
-    with CustomerIO() as made:
-        stack.fixed = {"customerioApi": made.api_url}
+    """A simulated Customer.io, whose API the stack is told of, and whose key it holds. Data and what is kept of it are
+    as in a stack that somebody relies on, but not protected."""
+    with CustomerIO() as made, pytest.MonkeyPatch.context() as patched:
+        patched.setattr(AwsPlatform, "settle_seconds", 0)  # nothing is under way
+        stack.fixed = {"customerioApi": made.api_url, "destroyData": False}
         stack.declare(CUSTOMERIO)
         for name, value in (("app_api_key", made.key()), ("signing_key", SIGNING_KEY)):
             path = f"sluice:credentials.{SCHEMA}.{name}"
             stack.pulumi("config", "set", "--secret", "--path", path, stdin=value, check=True)
         yield made
+
+
+@pytest.fixture
+def connected(stack: AwsStack, there: CustomerIO) -> AwsStack:
+    """The stack with one integration that is connected."""
+    assert there
+    stack.bring_to(CONNECTED)
+    return stack
+
+
+@pytest.fixture
+def two(stack: AwsStack, there: CustomerIO) -> AwsStack:
+    """The stack with two integrations, one of them connected and with two slots."""
+    assert there
+    stack.bring_to(SWITCHED, BILLING)
+    return stack
 
 
 def done(steps: list[Step], *names: str) -> list[tuple[str, str]]:
@@ -62,6 +93,7 @@ def test_the_first_up_makes_one_of_everything(stack: AwsStack, at: MotoServer) -
     assert stream == endpoint["stream"]
 
 
+@pytest.mark.usefixtures("connected")
 def test_the_schema_is_a_database_with_two_iceberg_tables_and_a_view_per_channel(at: MotoServer) -> None:
     glue = at.client("glue")
     (database,) = glue.get_databases()["DatabaseList"]
@@ -77,7 +109,8 @@ def test_the_schema_is_a_database_with_two_iceberg_tables_and_a_view_per_channel
         assert (partition["Name"], partition["Transform"]) == (day, "day")
 
 
-def test_the_function_is_the_zip_that_the_stack_made_behind_a_public_url(stack: AwsStack, at: MotoServer) -> None:
+@pytest.mark.usefixtures("connected")
+def test_the_function_is_the_zip_that_the_stack_made_behind_a_public_url(at: MotoServer) -> None:
     function = at.client("lambda")
     (made,) = function.list_functions()["Functions"]
     if not HAS_REAL_PLUGIN:
@@ -88,6 +121,7 @@ def test_the_function_is_the_zip_that_the_stack_made_behind_a_public_url(stack: 
     assert {statement["Action"] for statement in statements} == {"lambda:InvokeFunctionUrl", "lambda:InvokeFunction"}
 
 
+@pytest.mark.usefixtures("connected")
 def test_the_bucket_is_private_encrypted_and_versioned(at: MotoServer) -> None:
     s3 = at.client("s3")
     (bucket,) = [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]]
@@ -99,51 +133,36 @@ def test_the_bucket_is_private_encrypted_and_versioned(at: MotoServer) -> None:
     assert (statement["Effect"], statement["Condition"]) == ("Deny", {"Bool": {"aws:SecureTransport": "false"}})
 
 
-def test_a_second_up_with_nothing_changed_does_nothing(stack: AwsStack) -> None:
-    assert stack.up("--expect-no-changes") == []
+def test_a_second_up_with_nothing_changed_does_nothing(connected: AwsStack) -> None:
+    assert connected.up("--expect-no-changes") == []
 
 
-def test_another_integration_adds_its_own_and_changes_only_the_dashboard(stack: AwsStack, at: MotoServer) -> None:
-    stack.declare(CONNECTED, BILLING)
-    steps = stack.up()
+def test_another_integration_adds_its_own_and_changes_only_the_dashboard(connected: AwsStack, at: MotoServer) -> None:
+    connected.declare(CONNECTED, BILLING)
+    steps = connected.up()
     assert {(step.op, step.name) for step in steps if not step.name.startswith("billing")} == {("update", "sluice")}
     assert {step.op for step in steps if step.name.startswith("billing")} == {"create"}
     assert {endpoint["schema"] for endpoint in registry(at).values()} == {SCHEMA, "billing"}
 
 
-def test_the_preview_of_a_rotation_shows_replacements(stack: AwsStack) -> None:
-    stack.declare({**CONNECTED, "tokens": {"primary": 2}}, BILLING)
+def test_the_preview_of_a_rotation_shows_replacements(stack: AwsStack, there: CustomerIO) -> None:
+    stack.bring_to(CONNECTED, BILLING)
+    stack.declare(ROTATED, BILLING)
     planned = {(step.name.removeprefix(f"{SCHEMA}-"), step.op) for step in stack.preview()}
     assert {("token-primary", "replace"), ("endpoint-primary", "replace"), ("webhook", "update")} <= planned
     assert {name for name, _ in planned} == {"token-primary", "sender-primary", "endpoint-primary", "webhook"}
     assert "+-" in stack.said[-1]
 
 
-def test_a_rotation_makes_the_item_moves_the_webhook_and_deletes_the_old_item(
+def test_a_second_slot_is_opened_beside_a_rotation_and_becomes_the_active_one(
     stack: AwsStack, at: MotoServer, there: CustomerIO
 ) -> None:
-    old = stack.url()
-    steps = done(stack.up(), "token-primary", "endpoint-primary", "webhook")
-    assert steps == [
-        ("create-replacement", "token-primary"),
-        ("create-replacement", "endpoint-primary"),
-        ("update", "webhook"),
-        ("delete-replaced", "endpoint-primary"),
-        ("delete-replaced", "token-primary"),
-    ]
-    new = stack.url()
-    assert new != old
-    assert there.webhook.endpoint == new
-    assert token_hash(new) in registry(at)
-    assert token_hash(old) not in registry(at)
-
-
-def test_a_second_slot_is_opened_and_becomes_the_active_one(stack: AwsStack, at: MotoServer, there: CustomerIO) -> None:
+    stack.bring_to(CONNECTED, BILLING)
     stack.declare(TWO_SLOTS, BILLING)
     opened = [("create", f"{part}-secondary") for part in ("token", "sender", "endpoint")]
-    assert done(stack.up()) == opened
+    assert [step for step in done(stack.up()) if step[1].endswith("-secondary")] == opened
     assert there.webhook.endpoint == stack.url()
-    stack.declare({**TWO_SLOTS, "active": "secondary"}, BILLING)
+    stack.declare(SWITCHED, BILLING)
     assert set(done(stack.up())) == {("update", f"sender-{slot}") for slot in ("primary", "secondary")} | {
         ("update", "webhook")
     }
@@ -152,18 +171,18 @@ def test_a_second_slot_is_opened_and_becomes_the_active_one(stack: AwsStack, at:
     assert slots == {"primary", "secondary"}
 
 
-def test_what_was_changed_by_hand_shows_in_refresh_and_up_repairs_it(stack: AwsStack, at: MotoServer) -> None:
+def test_what_was_changed_by_hand_shows_in_refresh_and_up_repairs_it(two: AwsStack, at: MotoServer) -> None:
     dynamodb, glue, s3 = at.client("dynamodb"), at.client("glue"), at.client("s3")
     (table,) = dynamodb.list_tables()["TableNames"]
     (bucket,) = [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]]
     before = registry(at)
-    dynamodb.delete_item(TableName=table, Key={"hash": {"S": token_hash(stack.url())}})
+    dynamodb.delete_item(TableName=table, Key={"hash": {"S": token_hash(two.url())}})
     glue.delete_table(DatabaseName=SCHEMA, Name="email_events")
     s3.delete_bucket_policy(Bucket=bucket)
     s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Suspended"})
-    refreshed = {(step.op, step.name.removeprefix(f"{SCHEMA}-")) for step in stack.refresh()}
+    refreshed = {(step.op, step.name.removeprefix(f"{SCHEMA}-")) for step in two.refresh()}
     assert ("delete", "endpoint-primary") in refreshed or ("refresh", "endpoint-primary") in refreshed
-    repaired = {(step.op, step.name.removeprefix(f"{SCHEMA}-"), step.type.rsplit(":", 1)[-1]) for step in stack.up()}
+    repaired = {(step.op, step.name.removeprefix(f"{SCHEMA}-"), step.type.rsplit(":", 1)[-1]) for step in two.up()}
     assert repaired == {
         ("create", "endpoint-primary", "TableItem"),
         ("create", "view-email_events", "CatalogTable"),
@@ -171,23 +190,22 @@ def test_what_was_changed_by_hand_shows_in_refresh_and_up_repairs_it(stack: AwsS
         ("update", "sluice-lake", "BucketVersioning"),
     }
     assert registry(at) == before
-    assert stack.up("--expect-no-changes") == []
 
 
-def test_no_secret_is_in_what_was_said_or_kept(stack: AwsStack, at: MotoServer) -> None:
-    secrets = [SIGNING_KEY, *(stack.url(slot=slot).rsplit("/", 1)[-1] for slot in ("primary", "secondary"))]
-    texts = {f"command {number}": text.encode() for number, text in enumerate(stack.said)}
-    texts |= files_below(stack.root)
+def test_no_secret_is_in_what_was_said_or_kept(two: AwsStack, at: MotoServer) -> None:
+    secrets = [SIGNING_KEY, *(two.url(slot=slot).rsplit("/", 1)[-1] for slot in ("primary", "secondary"))]
+    texts = {f"command {number}": text.encode() for number, text in enumerate(two.said)}
+    texts |= files_below(two.root)
     texts |= {f"moto: {name}": text for name, text in files_below(at.folder, but=(".venv", "zips")).items()}
     for secret in secrets:
         assert places_of(secret, {**texts, "control": f"x{secret}y".encode()}) == ["control"]
 
 
-def test_a_removed_integration_stops_and_its_data_stays(stack: AwsStack, at: MotoServer) -> None:
-    stack.declare(TWO_SLOTS, BILLING, destroyData=False)
-    stack.up()
-    stack.declare(TWO_SLOTS, destroyData=False, streamDrain=0)
-    deleted = [(step.name, step.type.rsplit(":", 1)[-1]) for step in stack.up() if step.op == "delete"]
+def test_a_removed_integration_stops_its_data_stays_and_it_takes_that_up_when_it_comes_back(
+    two: AwsStack, at: MotoServer
+) -> None:
+    two.declare(SWITCHED)
+    deleted = [(step.name, step.type.rsplit(":", 1)[-1]) for step in two.up() if step.op == "delete"]
     order = [
         ("billing-endpoint-primary", "TableItem"),
         ("billing-drain", "StreamDrain"),
@@ -199,42 +217,47 @@ def test_a_removed_integration_stops_and_its_data_stays(stack: AwsStack, at: Mot
     kept = {table["Name"] for table in at.client("glue").get_tables(DatabaseName="billing")["TableList"]}
     assert kept == {"data", "_sdc_rejected"}
 
-
-def test_it_can_be_declared_again_and_takes_up_what_it_left(stack: AwsStack, at: MotoServer) -> None:
-    stack.declare(TWO_SLOTS, BILLING, destroyData=False)
-    refused = stack.pulumi("up", "--yes", "--skip-preview")
+    two.declare(SWITCHED, BILLING)
+    refused = two.pulumi("up", "--yes", "--skip-preview")
     assert refused.code != 0
     assert "already exists" in refused.text.lower()
     before = at.iceberg_inputs("billing", "data")
-    stack.declare(TWO_SLOTS, {**BILLING, "adopt": True}, destroyData=False)
-    taken = {(step.op, step.name) for step in stack.up() if step.op.startswith("import")}
+    two.declare(SWITCHED, ADOPTED)
+    taken = {(step.op, step.name) for step in two.up() if step.op.startswith("import")}
     assert taken == {("import", f"billing-{name}") for name in ("database", "table-data", "table-sdc_rejected")}
     assert at.iceberg_inputs("billing", "data") == before
-    assert stack.up("--expect-no-changes") == []
-
-
-def test_what_is_protected_is_not_destroyed_and_the_preview_says_so(stack: AwsStack, at: MotoServer) -> None:
-    stack.declare(TWO_SLOTS, {**BILLING, "adopt": True}, destroyData=False, protect=True)
-    stack.up()
-    stack.declare(TWO_SLOTS, destroyData=False, protect=True)
-    refused = stack.pulumi("preview", "--diff")
-    assert refused.code != 0
-    assert "protect" in refused.text
-    assert "billing" in {database["Name"] for database in at.client("glue").get_databases()["DatabaseList"]}
+    assert two.up("--expect-no-changes") == []
 
 
 def test_a_destroy_leaves_nothing_behind_where_the_stack_says_so(
     stack: AwsStack, at: MotoServer, there: CustomerIO
 ) -> None:
-    stack.declare(TWO_SLOTS, {**BILLING, "adopt": True}, destroyData=False)
-    stack.up()  # takes the protection off
-    stack.declare(TWO_SLOTS, destroyData=False)
-    stack.up()
-    stack.declare(TWO_SLOTS)
-    stack.up()
+    kept = {database["Name"] for database in at.client("glue").get_databases()["DatabaseList"]} - {SCHEMA}
+    stack.bring_to(SWITCHED, destroyData=True)
     stack.destroy()
     assert there.webhooks == {}
-    assert everything(at) == ["billing"], "its integration went before the stack said so"
+    assert set(everything(at)) == kept, "what went before the stack said so"
+
+
+def test_a_users_own_pulumi_makes_rotates_and_destroys_it() -> None:
+    """The CLI, the language host, the launcher and the plugins, each in a process of its own."""
+    with cloud() as at, real_aws_clone(at) as stack:
+        stack.declare(CUSTOMERIO)
+        assert {step.op for step in stack.up()} == {"create"}
+        old = stack.url()
+        assert registry(at).keys() == {token_hash(old)}
+        stack.declare({**CUSTOMERIO, "tokens": {"primary": 2}})
+        assert done(stack.up(), "token-primary", "endpoint-primary") == [
+            ("create-replacement", "token-primary"),
+            ("create-replacement", "endpoint-primary"),
+            ("delete-replaced", "endpoint-primary"),
+            ("delete-replaced", "token-primary"),
+        ]
+        new = stack.url()
+        assert new != old
+        assert registry(at).keys() == {token_hash(new)}
+        stack.destroy()
+        assert everything(at) == []
 
 
 def everything(at: MotoServer) -> list[str]:

@@ -81,7 +81,7 @@ class Both:
         with self.connection.transaction():
             warehouse.insert_events(self.connection, self.database, "append", events)
             warehouse.insert_rejects(self.connection, self.database, rejects)
-            (now,) = self.connection.execute("SELECT now()").fetchone() or ()
+            [(now,)] = self.connection.execute("SELECT now()").fetchall()
         batched = round(now.timestamp() * 1_000_000)
         deliver(
             self.database,
@@ -214,10 +214,12 @@ def body(event_id: str, **fields: Any) -> bytes:
     return json.dumps(whole, ensure_ascii=False).encode()
 
 
+NO_OBJECTS: list[Any] = [None, [], [1], [{"customer_id": "x"}], "text", 5, True, {}]
+NO_IDS: list[Any] = [None, [], [{"id": "x"}], "text", 5, {}]
 AWKWARD = [
     body("no data"),
-    *(body(f"data is {data!r}", data=data) for data in (None, [], [1], [{"customer_id": "x"}], "text", 5, True, {})),
-    *(body(f"ids are {ids!r}", data={"identifiers": ids}) for ids in (None, [], [{"id": "x"}], "text", 5, {})),
+    *(body(f"data is {data!r}", data=data) for data in NO_OBJECTS),
+    *(body(f"ids are {ids!r}", data={"identifiers": ids}) for ids in NO_IDS),
     body("numbers as strings", data={"campaign_id": "12", "link_id": "007", "customer_id": 12}),
     body("not digits", data={"campaign_id": " 5", "link_id": "+5", "action_id": "5\n", "content_id": "٣"}),
     body("nearly numbers", data={"campaign_id": "1e2", "link_id": "4.0", "action_id": "0x1", "content_id": ""}),

@@ -2,6 +2,7 @@
 
 from tests.aws.cloud import REGION, AwsStack, registry, token_hash
 from tests.aws.moto_server import MotoServer
+from tests.support.making import make
 from tests.support.secrecy import places_of
 from tests.support.stack import CUSTOMERIO
 
@@ -17,14 +18,14 @@ def test_make_works_on_the_state_in_s3_and_reads_secrets_under_a_key_of_kms(stac
     del stack.environment["PULUMI_CONFIG_PASSPHRASE"]
     stack.environment["PULUMI_BACKEND_URL"] = f"s3://{BUCKET}?region={REGION}&s3ForcePathStyle=true"
 
-    refused = stack.make("up", STACK=TEAM)
+    refused = make(stack, "up", STACK=TEAM)
     assert refused.code != 0
     assert f"{TEAM} needs one of its own in PULUMI_CONFIG_PASSPHRASE" in refused.text
     provider = f"awskms:///{key}?region={REGION}"
     stack.pulumi("stack", "init", TEAM, f"--secrets-provider={provider}", check=True)
 
     def made(target: str, **variables: str) -> str:
-        ran = stack.make(target, STACK=TEAM, **variables)
+        ran = make(stack, target, STACK=TEAM, **variables)
         assert ran.code == 0, ran.text
         return ran.text
 

@@ -37,7 +37,7 @@ def looked_at(scene: Scene, *reasons: str) -> Iterator[int]:
     """The port of the status page; `reasons`: why deliveries were rejected an hour ago, beside what samples give."""
     port = free_port()
     scene.registry.set_setting("admin_port", str(port))
-    paths = []
+    paths: list[str] = []
     for schema, name in INTEGRATIONS.items():
         scene.schema(schema)
         scene.registry.put_schema(SchemaEntry(schema, name, "customerio", "upsert"))

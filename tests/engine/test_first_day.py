@@ -1,6 +1,7 @@
 """A new user's first day: a fresh clone with the dev stack as it is shipped, and nothing but `make`.
 
-Each test goes on where the last ended. stdout and stderr are kept apart, as a shell with pipes does.
+`up`, `url`, `send`, `sql`, `status`, `env` and `down` are run by `make` once each, with stdout and stderr kept apart,
+as a shell with pipes does. More of them, and what else `make` does, is asked of the same clone in this process.
 """
 
 import hashlib
@@ -13,10 +14,9 @@ import stat
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.request
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import psutil
@@ -25,9 +25,11 @@ import pytest
 
 from provider import daemons, postgres
 from receiver import token
+from tests.support import making
 from tests.support.postgres import free_port
 from tests.support.secrecy import places_of
-from tests.support.stack import NOT_CLONED, PROJECT, event, post, processes_of
+from tests.support.stack import NOT_CLONED, PROJECT, Stack, attach, event, post, processes_of
+from tests.support.waiting import until
 from tools.engine import engine
 
 PATIENCE_S = 300
@@ -91,29 +93,23 @@ class Clone:
     def home(self, stack: str = "dev") -> Path:
         return self.root / ".sluice" / stack
 
-    def run(self, *command: str, stdin: str = "", **variables: str) -> Said:
+    def run(self, *command: str, stdin: str = "") -> Said:
         done = subprocess.run(
-            command, cwd=self.root, env={**self.environment, **variables}, input=stdin,
+            command, cwd=self.root, env=self.environment, input=stdin,
             capture_output=True, text=True, timeout=PATIENCE_S, check=False,
             user=self.account and self.account.pw_uid, group=self.account and self.account.pw_gid,
             extra_groups=[] if self.account else None,
         )  # fmt: skip
         return Said(done.stdout, done.stderr, done.returncode)
 
-    def make(self, *words: str, stdin: str = "", **variables: str) -> Said:
-        return self.run("make", *words, stdin=stdin, **variables)
-
-    def made(self, *words: str) -> str:
-        """The stdout of a `make` that must succeed."""
-        said = self.make(*words)
+    def typed(self, *words: str, stdin: str = "") -> str:
+        """The stdout of a `make` as its user types it, which must succeed."""
+        said = self.run("make", *words, stdin=stdin)
         assert said.code == 0, said.all
         return said.stdout
 
     def url(self) -> str:
-        return self.made("url", f"NAME={NAME}").strip()
-
-    def sql(self, query: str) -> str:
-        return self.made("sql", f"SQL={query}").rstrip("\n")
+        return self.typed("url", f"NAME={NAME}").strip()
 
     def files(self) -> dict[str, str]:
         """What git would see: each file's digest, without what .gitignore names."""
@@ -124,22 +120,52 @@ class Clone:
             if path.is_file() and ignored.isdisjoint(path.relative_to(self.root).parts)
         }
 
-    def has_ended(self) -> bool:
-        """Whether every process of the clone has gone; an engine's helpers take a moment to follow it."""
-        deadline = time.monotonic() + 10
-        while (left := processes_of(self.root)) and time.monotonic() < deadline:
-            time.sleep(0.1)
-        return not left
+    def wait_until_all_have_ended(self) -> None:
+        """Every process of the clone; an engine's helpers take a moment to follow it."""
+        until(lambda: not processes_of(self.root), 10, "every process of the clone has gone")
 
-    def wait_for_rows(self, count: int) -> None:
-        """Not by `make sql`: it takes seconds, and this asks again and again."""
+    def rows(self) -> int:
+        """Not by `make sql`: it takes a second, and this is asked again and again."""
         server = postgres.recorded(self.home())
         assert server is not None
-        deadline = time.monotonic() + 30
         with psycopg.connect(server.dsn, autocommit=True) as warehouse:
-            while (row := warehouse.execute("SELECT count(*) FROM stitch_customerio.data").fetchone()) != (count,):
-                assert time.monotonic() < deadline, f"{row} rows, not {count}"
-                time.sleep(0.1)
+            row = warehouse.execute("SELECT count(*) FROM stitch_customerio.data").fetchone()
+        assert row is not None
+        return int(row[0])
+
+    def wait_for_rows(self, count: int) -> None:
+        until(lambda: self.rows() >= count, 30, f"{count} rows")
+        assert self.rows() == count
+
+
+@dataclass
+class FirstDay:
+    """A clone that was brought up, and what its first `make up` said.
+
+    `stack`: the same for a `make` in this process, which spares what tests/tools/test_make.py shows.
+    """
+
+    clone: Clone
+    stack: Stack
+    up: Said
+    shipped: Mapping[str, str]
+
+    def make(self, target: str, stack: Stack | None = None, /, **variables: str) -> Said:
+        made = making.make(stack or self.stack, target, **variables)
+        return Said(made.out, made.text.removeprefix(made.out), made.code)
+
+    def made(self, target: str, **variables: str) -> str:
+        """The stdout of a `make` in this process, which must succeed."""
+        said = self.make(target, **variables)
+        assert said.code == 0, said.all
+        return said.stdout
+
+    def url(self) -> str:
+        return self.made("url", NAME=NAME).strip()
+
+    def row(self) -> dict[str, str]:
+        """The integration's row in `make status`."""
+        return row_of(self.made("status"), "integration ")
 
 
 def row_of(table: str, head: str, first: str = NAME) -> dict[str, str]:
@@ -153,137 +179,141 @@ def row_of(table: str, head: str, first: str = NAME) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def clone() -> Iterator[Clone]:
+def first_up() -> Iterator[FirstDay]:
     with tempfile.TemporaryDirectory(prefix="sluice first day ") as folder:
         os.chmod(folder, 0o755)  # noqa: PTH101, S103 - PostgreSQL's account must pass when we are root
-        made = Clone.fresh(Path(folder) / "a clone", of_a_new_user(os.environ))
+        clone = Clone.fresh(Path(folder) / "a clone", of_a_new_user(os.environ))
+        shipped = clone.files()
         try:
-            yield made
+            up = clone.run("make", "up")
+            assert up.code == 0, up.all
+            # This process looks for an engine on its PATH, where a new user has none.
+            with attach(Stack(clone.root, {**clone.environment, "PATH": os.environ["PATH"]})) as stack:
+                yield FirstDay(clone, stack, up, shipped)
         finally:
-            for stack in ("dev", "another"):
-                daemons.stop_all(made.home(stack))
-            assert made.has_ended(), processes_of(made.root)
+            for name in ("dev", "another"):
+                daemons.stop_all(clone.home(name))
+            clone.wait_until_all_have_ended()
 
 
-def test_up_ends_with_a_short_table_and_shows_no_token(clone: Clone) -> None:
-    shipped = clone.files()
-    up = clone.make("up")
-    assert up.code == 0, up.all
-    row = row_of(up.stdout, "integration ")
-    assert up.stdout.rstrip("\n").splitlines()[-1].startswith(NAME)
-    url = clone.url()
-    secret = url.rsplit("/", 1)[1]
+@pytest.fixture
+def day(first_up: FirstDay) -> FirstDay:
+    """Brought up again where a test before has left it down."""
+    if set(daemons.states(first_up.clone.home()).values()) != {"running"}:
+        first_up.made("up")
+    return first_up
+
+
+def test_up_ends_with_a_short_table_and_shows_no_token(day: FirstDay) -> None:
+    row = row_of(day.up.stdout, "integration ")
+    assert day.up.stdout.rstrip("\n").splitlines()[-1].startswith(NAME)
+    secret = day.url().rsplit("/", 1)[1]
     assert row == {
         "integration": NAME,
         "source": "customerio",
         "schema": "stitch_customerio",
         "slot": "primary",
         "token": token.fingerprint(token.digest(secret)),
-        "endpoint": f"127.0.0.1:{clone.port}",
+        "endpoint": f"127.0.0.1:{day.clone.port}",
         "state": "live",
         "webhook": "by hand",
     }
-    said = {"stdout": up.stdout.encode(), "stderr": up.stderr.encode()}
+    said = {"stdout": day.up.stdout.encode(), "stderr": day.up.stderr.encode()}
     assert places_of(secret, said) == []
-    assert clone.files() == shipped, "the tree is as clean as before, the shipped config included"
+    assert day.clone.files() == day.shipped, "the tree is as clean as before, the shipped config included"
 
 
-def test_url_prints_the_secret_url_and_only_it(clone: Clone) -> None:
-    named = clone.make("url", f"NAME={NAME}", "SLOT=primary")
-    assert named.code == 0, named.all
-    assert re.fullmatch(URL.format(port=clone.port), named.stdout)
-    wrong = clone.make("url", f"NAME={NAME}", "SLOT=secondary")
-    assert wrong.code != 0
-    assert wrong.stdout == ""
+def test_url_prints_the_secret_url_and_only_it(day: FirstDay) -> None:
+    assert re.fullmatch(URL.format(port=day.clone.port), day.clone.typed("url", f"NAME={NAME}", "SLOT=primary"))
+    wrong = day.make("url", NAME=NAME, SLOT="secondary")
+    assert (wrong.code, wrong.stdout) == (1, "")
     assert "it has primary" in wrong.stderr
 
 
-def test_send_has_the_samples_taken_and_again_makes_no_doubles(clone: Clone) -> None:
-    for _ in range(2):
-        assert clone.made("send") == f"taken: {SAMPLES}, not taken: 0\n"
-    clone.wait_for_rows(SAMPLES)
+def test_send_has_the_samples_taken_and_again_makes_no_doubles(day: FirstDay) -> None:
+    before = day.clone.rows()
+    assert day.clone.typed("send") == f"taken: {SAMPLES}, not taken: 0\n"
+    assert day.made("send") == f"taken: {SAMPLES}, not taken: 0\n"
+    until(lambda: day.row()["waiting"] == "0", 30, "all is loaded")
+    day.clone.wait_for_rows(before + SAMPLES)
 
 
-def test_send_takes_a_file_of_ones_own(clone: Clone, tmp_path: Path) -> None:
+def test_send_takes_a_file_of_ones_own(day: FirstDay, tmp_path: Path) -> None:
+    before = day.clone.rows()
     own = tmp_path / "my own.jsonl"
     own.write_bytes(event("mine-1") + b"\n\n" + event("mine-2"))
-    assert clone.made("send", f"FILE={own}") == "taken: 2, not taken: 0\n"
-    clone.wait_for_rows(SAMPLES + 2)
-    missing = clone.make("send", f"FILE={own}.not")
+    assert day.made("send", FILE=str(own)) == "taken: 2, not taken: 0\n"
+    day.clone.wait_for_rows(before + 2)
+    missing = day.make("send", FILE=f"{own}.not")
     assert missing.code != 0
     assert f"there is no file {own}.not" in missing.stderr
 
 
-def test_sql_prints_bare_rows_and_without_a_query_is_a_psql(clone: Clone) -> None:
-    assert clone.made("sql", "SQL=SELECT 1, NULL, 'it''s $a b' UNION ALL SELECT 2, 'x', '' ORDER BY 1") == (
+def test_sql_prints_bare_rows_and_without_a_query_is_a_psql(day: FirstDay) -> None:
+    assert day.made("sql", SQL="SELECT 1, NULL, 'it''s $a b' UNION ALL SELECT 2, 'x', '' ORDER BY 1") == (
         "1||it's $a b\n2|x|\n"
     )
-    wrong = clone.make("sql", "SQL=SELECT nothing")
+    wrong = day.make("sql", SQL="SELECT nothing")
     assert wrong.code != 0
     assert wrong.stdout == ""
     assert 'column "nothing" does not exist' in wrong.stderr
-    typed = clone.make("sql", stdin="SELECT 6 * 7 AS answer;\n\\q\n")
-    assert typed.code == 0, typed.all
-    assert re.search(r"answer.*42", typed.stdout, re.DOTALL)
+    typed = day.clone.typed("sql", stdin="SELECT 6 * 7 AS answer;\n\\q\n")
+    assert re.search(r"answer.*42", typed, re.DOTALL)
 
 
-def test_a_bump_is_previewed_as_replacements_and_an_up_moves_to_a_new_url_with_all_rows(clone: Clone) -> None:
-    old = clone.url()
-    before = clone.config.read_text()
-    clone.config.write_text(before.replace("tokens: {primary: 1}", "tokens: {primary: 2}"))
-    assert clone.config.read_text() != before
-    bumped = clone.files()
+def test_a_bump_is_previewed_as_replacements_and_an_up_moves_to_a_new_url_with_all_rows(day: FirstDay) -> None:
+    old = day.url()
+    assert post(old, event("before-the-bump")) == 200
+    before = day.clone.config.read_text()
+    day.clone.config.write_text(before.replace("tokens: {primary: 1}", "tokens: {primary: 2}"))
+    assert day.clone.config.read_text() != before
+    bumped = day.clone.files()
 
-    preview = clone.made("preview")
+    preview = day.made("preview")
     replaced = {line.split()[2] for line in preview.splitlines() if line.strip().startswith("+- ")}
     assert replaced == {"stitch_customerio-token-primary", "stitch_customerio-endpoint-primary"}
     assert "+-2 to replace" in preview
-    assert clone.url() == old, "a preview changes nothing"
+    assert day.url() == old, "a preview changes nothing"
+    until(lambda: day.row()["waiting"] == "0", 30, "all is loaded")
+    rows = day.clone.rows()
 
-    row = row_of(clone.made("up"), "integration ")
-    new = clone.url()
+    row = row_of(day.made("up"), "integration ")
+    new = day.url()
     assert row["token"] == token.fingerprint(token.digest(new.rsplit("/", 1)[1]))
-    assert clone.files() == bumped
+    assert day.clone.files() == bumped
     assert post(old, event("by-the-old-url")) == 401
     assert post(new, event("by-the-new-url")) == 200
-    clone.wait_for_rows(SAMPLES + 3)
-    query = (
-        "SELECT count(*) FROM stitch_customerio.data WHERE event_id NOT LIKE 'mine-%' AND event_id <> 'by-the-new-url'"
-    )
-    assert clone.sql(query) == str(SAMPLES)
+    day.clone.wait_for_rows(rows + 1)
 
 
-def test_status_counts_what_came_and_where_it_is(clone: Clone) -> None:
-    assert post(clone.url(), b"not JSON") == 200
-    deadline = time.monotonic() + 30
-    while (row := row_of(clone.made("status"), "integration "))["waiting"] != "0":
-        assert time.monotonic() < deadline, row
+def test_status_counts_what_came_and_where_it_is(day: FirstDay) -> None:
+    before = day.row()
+    assert post(day.url(), b"not JSON") == 200
+    assert post(day.url(), event("to be counted")) == 200
+    until(lambda: day.row()["waiting"] == "0", 30, "all is loaded")
+    row = row_of(day.clone.typed("status"), "integration ")
     assert (row["schema"], row["slot"], row["endpoint"]) == ("stitch_customerio", "primary", "live")
     assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", row["last event"])
-    accepted = 2 * SAMPLES + 2 + 1 + 1  # sent twice, of one's own, by the new URL, not JSON
-    assert {name: row[name] for name in ("accepted", "loaded", "rejected")} == {
-        "accepted": str(accepted),
-        "loaded": str(accepted - 1),
-        "rejected": "1",
-    }
+    more = {name: int(row[name]) - int(before[name]) for name in ("accepted", "loaded", "rejected")}
+    assert more == {"accepted": 2, "loaded": int(before["waiting"]) + 1, "rejected": 1}
 
 
-def test_status_says_where_the_status_page_is_and_there_it_is(clone: Clone) -> None:
-    address = f"http://127.0.0.1:{clone.admin_port}/"
-    assert f"status page: {address}\n" in clone.made("status")
+def test_status_says_where_the_status_page_is_and_there_it_is(day: FirstDay) -> None:
+    address = f"http://127.0.0.1:{day.clone.admin_port}/"
+    assert f"status page: {address}\n" in day.made("status")
     with urllib.request.urlopen(address, timeout=30) as page:
         shown = page.read().decode()
     assert NAME in shown
     assert "all is well" in shown
-    assert clone.url().rsplit("/", 1)[1] not in shown
+    assert day.url().rsplit("/", 1)[1] not in shown
 
 
-def test_env_makes_plain_pulumi_and_drivers_work_in_a_shell_of_ones_own(clone: Clone) -> None:
+def test_env_makes_plain_pulumi_and_drivers_work_in_a_shell_of_ones_own(day: FirstDay) -> None:
     count = (
         "import os, psycopg; there = psycopg.connect(os.environ['SLUICE_WAREHOUSE_DSN']);"
         " print(*there.execute('SELECT count(*) FROM stitch_customerio.data').fetchone())"
     )
-    said = clone.run(
+    said = day.clone.run(
         *["sh", "-e", "-c"],
         'eval "$(make -s env)"; pulumi preview --non-interactive; printf "\\f"; pulumi stack output --json;'
         f' printf "\\f"; python -c "{count}"',
@@ -293,94 +323,89 @@ def test_env_makes_plain_pulumi_and_drivers_work_in_a_shell_of_ones_own(clone: C
     assert re.search(r"\d+ unchanged", preview)
     assert not re.search(r"to (create|update|replace|delete)", preview)
     assert json.loads(outputs)["integrations"]["stitch_customerio"]["slots"]["primary"]["url"] == "[secret]"
-    assert counted == f"{SAMPLES + 3}\n"
+    assert counted == f"{day.clone.rows()}\n"
 
 
-def test_logs_shows_each_log_and_no_secret(clone: Clone) -> None:
-    shown = clone.made("logs")
+def test_logs_shows_each_log_and_no_secret(day: FirstDay) -> None:
+    shown = day.made("logs")
     for name in ("receiver", "loader"):
         assert f".sluice/dev/{name}.log:" in shown
     assert '"event": "serving", "port": ' in shown
-    assert places_of(clone.url().rsplit("/", 1)[1], {"logs": shown.encode()}) == []
+    assert places_of(day.url().rsplit("/", 1)[1], {"logs": shown.encode()}) == []
 
 
-def test_refresh_finds_everything_as_it_was(clone: Clone) -> None:
-    shown = clone.made("refresh")
+def test_refresh_finds_everything_as_it_was(day: FirstDay) -> None:
+    shown = day.made("refresh")
     assert re.search(r"\d+ unchanged", shown)
     assert not re.search(r"\d+ (updated|deleted|created)", shown)
 
 
-def test_stop_stops_both_status_says_so_and_up_goes_on_where_it_was(clone: Clone) -> None:
-    url = clone.url()
-    assert clone.made("stop") == "stopped: receiver\nstopped: postgres\n"
-    assert clone.has_ended(), processes_of(clone.root)
-    status = clone.make("status")
+def test_stop_stops_both_status_says_so_and_up_goes_on_where_it_was(day: FirstDay) -> None:
+    url, rows = day.url(), day.clone.rows()
+    assert day.made("stop") == "stopped: receiver\nstopped: postgres\n"
+    day.clone.wait_until_all_have_ended()
+    status = day.make("status")
     assert status.code != 0
     assert "PostgreSQL is down: run make up" in status.stdout
     assert "the receiver is down, nothing is taken: run make up" in status.stdout
-    clone.made("up")
-    assert clone.url() == url
-    clone.wait_for_rows(SAMPLES + 3)
+    day.made("up")
+    assert day.url() == url
+    assert day.clone.rows() == rows
+
+
+def another(day: FirstDay, phrase: str | None) -> tuple[Stack, int]:
+    """A second stack, declared as its user does, dev's with other ports and no salt, and its port."""
+    clone, port = day.clone, free_port()
+    lines = [line for line in clone.config.read_text().splitlines() if not line.startswith("encryptionsalt")]
+    text = "\n".join(lines).replace(str(clone.port), str(port)).replace(str(clone.admin_port), str(free_port()))
+    (clone.root / "Pulumi.another.yaml").write_text(f"{text}\n")
+    own = {"STACK": "another"} | ({} if phrase is None else {"PULUMI_CONFIG_PASSPHRASE": phrase})
+    return replace(day.stack, environment={**day.stack.environment, **own}), port
 
 
 @pytest.mark.parametrize("phrase", [None, "sluice-dev"], ids=["none", "dev's, which everybody knows"])
-def test_another_stack_needs_a_passphrase_of_its_own(clone: Clone, phrase: str | None) -> None:
-    declare_another(clone)
-    variables = {} if phrase is None else {"PULUMI_CONFIG_PASSPHRASE": phrase}
-    refused = clone.make("up", "STACK=another", **variables)
+def test_another_stack_needs_a_passphrase_of_its_own(day: FirstDay, phrase: str | None) -> None:
+    refused = day.make("up", another(day, phrase)[0])
     assert refused.code != 0
     assert "missing passphrase" in refused.stderr
     assert "PULUMI_CONFIG_PASSPHRASE" in refused.stderr
     assert "Traceback" not in refused.all
-    assert not clone.home("another").exists()
+    assert not day.clone.home("another").exists()
 
 
-def declare_another(clone: Clone) -> int:
-    """Pulumi.another.yaml, as its user writes it: dev's with another port, and no salt. Returns the port."""
-    port = free_port()
-    lines = [line for line in clone.config.read_text().splitlines() if not line.startswith("encryptionsalt")]
-    text = "\n".join(lines).replace(str(clone.port), str(port)).replace(str(clone.admin_port), str(free_port()))
-    (clone.root / "Pulumi.another.yaml").write_text(f"{text}\n")
-    return port
+def test_another_stack_is_chosen_everywhere_and_touches_nothing_of_dev(day: FirstDay) -> None:
+    stack, port = another(day, "a phrase of one's own")
+    url, rows = day.url(), day.clone.rows()
 
-
-def test_another_stack_is_chosen_everywhere_and_touches_nothing_of_dev(clone: Clone) -> None:
-    port, own = declare_another(clone), {"PULUMI_CONFIG_PASSPHRASE": "a phrase of one's own"}
-    url = clone.url()
-
-    def another(target: str, *words: str) -> str:
-        said = clone.make(target, "STACK=another", *words, **own)
+    def made(target: str, **variables: str) -> str:
+        said = day.make(target, stack, **variables)
         assert said.code == 0, said.all
         return said.stdout
 
-    assert row_of(another("up"), "integration ")["endpoint"] == f"127.0.0.1:{port}"
-    assert re.fullmatch(URL.format(port=port), another("url", f"NAME={NAME}"))
-    assert another("send") == f"taken: {SAMPLES}, not taken: 0\n"
-    assert row_of(another("status"), "integration ")["accepted"] == str(SAMPLES)
-    assert ".sluice/another/receiver.log:" in another("logs")
-    assert "will drop schema stitch_customerio" in another("down")
-    assert not processes_named(clone, "another")
-    assert clone.url() == url
+    assert row_of(made("up"), "integration ")["endpoint"] == f"127.0.0.1:{port}"
+    assert re.fullmatch(URL.format(port=port), made("url", NAME=NAME))
+    assert made("send") == f"taken: {SAMPLES}, not taken: 0\n"
+    assert row_of(made("status"), "integration ")["accepted"] == str(SAMPLES)
+    assert ".sluice/another/receiver.log:" in made("logs")
+    assert "will drop schema stitch_customerio" in made("down")
+    assert not [line for line in processes_of(day.clone.root) if str(day.clone.home("another")) in line]
+    assert day.url() == url
     assert post(url, event("dev-goes-on")) == 200
-    clone.wait_for_rows(SAMPLES + 4)
+    day.clone.wait_for_rows(rows + 1)
 
 
-def processes_named(clone: Clone, stack: str) -> list[str]:
-    return [line for line in processes_of(clone.root) if str(clone.home(stack)) in line]
-
-
-def test_down_lists_what_it_drops_and_leaves_no_process(clone: Clone) -> None:
-    url, server = clone.url(), postgres.recorded(clone.home())
-    assert processes_of(clone.root), "else nothing is shown at the end"
+def test_down_lists_what_it_drops_and_leaves_no_process(day: FirstDay) -> None:
+    url, server = day.url(), postgres.recorded(day.clone.home())
+    assert processes_of(day.clone.root), "else nothing is shown at the end"
     assert server is not None
     assert server.data.exists()
-    down = clone.made("down")
+    down = day.clone.typed("down")
     assert down.startswith(f"will drop schema stitch_customerio ({NAME}) with all its data\n")
-    assert clone.has_ended(), processes_of(clone.root)
+    day.clone.wait_until_all_have_ended()
     assert post(url, event("too late")) == 0
     assert not server.data.exists()
-    assert "run make up" in clone.make("status").stderr
-    clone.made("down")  # once more is no mistake
+    assert "run make up" in day.make("status").stderr
+    day.made("down")  # once more is no mistake
 
 
 @pytest.fixture
@@ -389,6 +414,7 @@ def as_root() -> None:
         pytest.skip("only root can work as another account, and close a folder to PostgreSQL's")
 
 
+@pytest.mark.nightly
 def test_a_clone_below_a_folder_that_only_root_may_enter_works(as_root: None) -> None:
     with tempfile.TemporaryDirectory(prefix="sluice closed ") as folder:
         assert stat.S_IMODE(Path(folder).stat().st_mode) == 0o700
@@ -399,13 +425,14 @@ def test_a_clone_below_a_folder_that_only_root_may_enter_works(as_root: None) ->
             assert server is not None
             assert not server.data.is_relative_to(folder)
             assert server.data.is_relative_to(postgres.ROOTS_PLACE)
-            clone.made("down")
-            assert clone.has_ended(), processes_of(clone.root)
+            clone.typed("down")
+            clone.wait_until_all_have_ended()
             assert not server.data.exists()
         finally:
             daemons.stop_all(clone.home())
 
 
+@pytest.mark.nightly
 def test_an_ordinary_user_has_the_same_first_hour(as_root: None) -> None:
     account = pwd.getpwnam("nobody")
     with tempfile.TemporaryDirectory(prefix="sluice ordinary ") as folder:
@@ -423,16 +450,14 @@ def test_an_ordinary_user_has_the_same_first_hour(as_root: None) -> None:
             assert server is not None
             assert server.data.is_relative_to(clone.home())
             assert server.data.stat().st_uid == account.pw_uid
-            clone.made("down")
-            assert clone.has_ended(), processes_of(clone.root)
+            clone.typed("down")
+            clone.wait_until_all_have_ended()
         finally:
-            clone.make("stop")
+            clone.run("make", "stop")
 
 
 def first_event(clone: Clone) -> None:
-    up = clone.make("up")
-    assert up.code == 0, up.all
-    assert row_of(up.stdout, "integration ")["state"] == "live"
+    assert row_of(clone.typed("up"), "integration ")["state"] == "live"
     assert post(clone.url(), event("the-first")) == 200
     clone.wait_for_rows(1)
 

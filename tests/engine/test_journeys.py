@@ -1,21 +1,25 @@
-"""The three journeys on the real engine: declaration, event, rotation. Each test goes on where the last ended."""
+"""The three journeys on the real engine: declaration, event, rotation. Everything is started as a user starts it."""
 
 import json
 import re
-import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.support.stack import CUSTOMERIO, Stack, event, post
+from tests.support.waiting import until
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 
 
-def wait_for_rows(stack: Stack, count: int, table: str = "stitch_customerio.data") -> None:
-    deadline = time.monotonic() + 30
-    while (found := stack.sql(f"SELECT count(*) FROM {table}")[0][0]) != count:
-        assert time.monotonic() < deadline, f"{found} rows in {table}, not {count}"
-        time.sleep(0.1)
+@pytest.fixture
+def stack(real_stack: Stack) -> Stack:
+    return real_stack
+
+
+def event_ids(stack: Stack) -> set[str]:
+    return {event_id for (event_id,) in stack.sql("SELECT event_id FROM stitch_customerio.data")}
 
 
 def test_the_first_up_makes_each_part_of_the_integration_once(stack: Stack) -> None:
@@ -32,19 +36,23 @@ def test_the_first_up_makes_each_part_of_the_integration_once(stack: Stack) -> N
 
 
 def test_customerios_deliveries_land_as_they_were_sent_and_once(stack: Stack) -> None:
+    stack.bring_up(CUSTOMERIO)
     bodies = [line for file in sorted(SAMPLES.glob("*.jsonl")) for line in file.read_bytes().splitlines()]
     url = stack.url()
     assert [post(url, body) for body in bodies + bodies] == [200] * 2 * len(bodies)
-    wait_for_rows(stack, len(bodies))
-    landed = dict(stack.sql("SELECT event_id, payload FROM stitch_customerio.data"))
-    assert landed == {json.loads(body)["event_id"]: json.loads(body) for body in bodies}
+    sent = {json.loads(body)["event_id"]: json.loads(body) for body in bodies}
+    until(lambda: event_ids(stack) >= set(sent), what="every event is loaded")
+    landed = stack.sql("SELECT event_id, payload FROM stitch_customerio.data")
+    assert (dict(landed), len(landed)) == (sent, len(bodies))
 
 
 def test_a_second_up_with_nothing_changed_does_nothing(stack: Stack) -> None:
+    stack.bring_up(CUSTOMERIO)
     assert stack.up("--expect-no-changes") == []
 
 
 def test_the_preview_of_a_rotation_shows_replacements_and_an_unknown_fingerprint(stack: Stack) -> None:
+    stack.bring_up(CUSTOMERIO)
     stack.declare({**CUSTOMERIO, "tokens": {"primary": 2}})
     planned = {(step.name, step.op): step.changed for step in stack.preview()}
     assert planned[("stitch_customerio-token-primary", "replace")] == ["keepers.version"]
@@ -77,8 +85,10 @@ def planned_outputs(stack: Stack) -> dict[str, Any]:
 
 
 def test_a_rotation_creates_before_it_deletes_and_kills_the_old_url(stack: Stack) -> None:
+    stack.bring_up(CUSTOMERIO)
     old = stack.url()
     assert post(old, event("before-the-rotation")) == 200
+    stack.declare({**CUSTOMERIO, "tokens": {"primary": 2}})
     steps = [(step.op, step.name.removeprefix("stitch_customerio-")) for step in stack.up()]
     order = [
         ("create-replacement", "token-primary"),
@@ -91,4 +101,6 @@ def test_a_rotation_creates_before_it_deletes_and_kills_the_old_url(stack: Stack
     assert new != old
     assert post(old, event("by-the-old-url")) == 401
     assert post(new, event("by-the-new-url")) == 200
-    wait_for_rows(stack, 36)
+    taken = {"before-the-rotation", "by-the-new-url"}
+    until(lambda: event_ids(stack) >= taken, what="both are loaded")
+    assert "by-the-old-url" not in event_ids(stack)

@@ -1,7 +1,6 @@
 """What happens to a stack between two `up`s, and what the next one makes of it."""
 
 import shutil
-import sqlite3
 import subprocess
 from collections.abc import Iterator
 from typing import Any
@@ -10,21 +9,35 @@ import psutil
 import psycopg
 import pytest
 
-from provider import postgres
+from provider import daemons, postgres, postgres_schema
+from provider.resource import Context, Properties
+from receiver import control
 from receiver.registry import Registry
 from receiver.spool import Spool
 from tests.support.killing import kill_postgres, kill_receiver, postmaster, receiver_pid
-from tests.support.stack import CUSTOMERIO, Stack, event, post, processes_of
+from tests.support.stack import CUSTOMERIO, Stack, attach, event, post, processes_of
 from tests.support.waiting import until
+from tools import local
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _declared(stack: Stack) -> None:
-    stack.declare(CUSTOMERIO)
-    stack.up()
+def troubles(stack: Stack) -> list[str]:
+    """What `make status` says of the daemons."""
+    running = daemons.states(stack.home)
+    answer = control.ask_sync(stack.home, "status") if running["receiver"] == "running" else {}
+    return local.problems(running, answer, "run make up")
+
+
+def rows(stack: Stack) -> list[tuple[Any, ...]]:
+    return stack.sql("SELECT event_id, _sdc_sequence FROM stitch_customerio.data ORDER BY 2")
+
+
+def wait_until_loaded(stack: Stack, event_id: str) -> None:
+    query = f"SELECT count(*) FROM stitch_customerio.data WHERE event_id = '{event_id}'"
+    until(lambda: stack.sql(query) == [(1,)], what=f"{event_id} is loaded")
 
 
 def test_a_killed_receiver_is_revived_by_a_plain_up_and_nothing_else_changes(stack: Stack) -> None:
+    stack.bring_up(CUSTOMERIO)
     url = stack.url()
     kill_receiver(stack)
     assert [(step.name, step.op) for step in stack.up()] == [("receiver", "update")]
@@ -32,18 +45,16 @@ def test_a_killed_receiver_is_revived_by_a_plain_up_and_nothing_else_changes(sta
 
 
 def test_a_killed_postgresql_is_revived_and_what_came_meanwhile_is_loaded(stack: Stack) -> None:
+    stack.bring_up(CUSTOMERIO)
     kill_postgres(stack)
+    assert "PostgreSQL is down: run make up" in troubles(stack)
     assert post(stack.url(), event("while-postgresql-was-down")) == 200
     assert [(step.name, step.op) for step in stack.up()] == [("postgres", "update")]
-    until(
-        lambda: (
-            stack.sql("SELECT 1 FROM stitch_customerio.data WHERE event_id = 'while-postgresql-was-down'") == [(1,)]
-        ),
-        what="the event is loaded",
-    )
+    wait_until_loaded(stack, "while-postgresql-was-down")
 
 
 def test_both_killed_at_once_as_by_a_reboot_come_back_on_the_same_ports(stack: Stack) -> None:
+    stack.bring_up(CUSTOMERIO)
     url = stack.url()
     kill_receiver(stack)
     kill_postgres(stack)
@@ -51,41 +62,13 @@ def test_both_killed_at_once_as_by_a_reboot_come_back_on_the_same_ports(stack: S
     assert stack.url() == url
     assert post(url, event("after-the-reboot")) == 200
     stack.up("--expect-no-changes")
+    until(lambda: troubles(stack) == [], what="all is well again")
 
 
-def test_a_dropped_view_shows_in_refresh_and_up_repairs_it_without_touching_data(stack: Stack) -> None:
-    before = stack.sql("SELECT count(*) FROM stitch_customerio.data")
-    stack.sql_execute("DROP VIEW stitch_customerio.email_events")
-    refreshed = {step.name: step for step in stack.refresh()}
-    assert "views.email_events" in refreshed["stitch_customerio-schema"].changed
-    assert [(step.name, step.op, step.changed) for step in stack.up()] == [
-        ("stitch_customerio-schema", "update", ["views.email_events"])
-    ]
-    assert stack.sql("SELECT count(*) FROM stitch_customerio.email_events")
-    assert stack.sql("SELECT count(*) FROM stitch_customerio.data") == before
-
-
-def test_a_view_changed_by_hand_is_put_right(stack: Stack) -> None:
-    ((definition,),) = stack.sql("SELECT pg_get_viewdef('stitch_customerio.data_latest'::regclass)")
-    by_hand = definition.rstrip(";") + " WHERE false"
-    stack.sql_execute(f"CREATE OR REPLACE VIEW stitch_customerio.data_latest AS {by_hand}")
-    stack.refresh()
-    assert [(step.name, step.op) for step in stack.up()] == [("stitch_customerio-schema", "update")]
-    assert stack.sql("SELECT count(*) > 0 FROM stitch_customerio.data_latest") == [(True,)]
-
-
-def test_a_deleted_registry_row_shows_in_refresh_and_up_repairs_it(stack: Stack) -> None:
-    url = stack.url()
-    with sqlite3.connect(stack.home / "registry.db", timeout=10) as registry:
-        registry.execute("DELETE FROM endpoints")
-    registry.close()
-    until(lambda: post(url, event("lost")) == 401, what="the receiver follows")
-    assert "stitch_customerio-endpoint-primary" in {step.name for step in stack.refresh()}
-    assert [(step.name, step.op) for step in stack.up()] == [("stitch_customerio-endpoint-primary", "update")]
-    assert post(url, event("found")) == 200
-
-
-def test_new_code_takes_the_socket_over_while_deliveries_go_on(stack: Stack) -> None:
+def test_new_code_takes_the_socket_over_while_deliveries_go_on(real_stack: Stack) -> None:
+    stack = real_stack
+    with attach(stack):
+        stack.bring_up(CUSTOMERIO)
     url, before = stack.url(), receiver_pid(stack)
     code = stack.root / "receiver" / "event.py"
     code.write_text(code.read_text() + "\n# another version\n")
@@ -117,31 +100,12 @@ for number in itertools.takewhile(lambda _: not ended, itertools.count()):
 """
 
 
-def test_status_names_what_is_down_and_fails_until_all_is_well(stack: Stack) -> None:
-    def status_is_well() -> bool:
-        return stack.make("status").code == 0
-
-    until(status_is_well, what="all is well")
+def test_status_names_what_is_down_and_fails(stack: Stack) -> None:
+    stack.bring_up(CUSTOMERIO)
     kill_receiver(stack)
     status = stack.make("status")
     assert (status.code != 0, "the receiver is down" in status.text) == (True, True), status.text
     assert "PostgreSQL is down" not in status.text
-    stack.up()
-    kill_postgres(stack)
-    status = stack.make("status")
-    assert (status.code != 0, "PostgreSQL is down" in status.text) == (True, True), status.text
-    assert "the receiver is down" not in status.text
-    stack.up()
-    until(status_is_well, what="all is well again")
-
-
-def rows(stack: Stack) -> list[tuple[Any, ...]]:
-    return stack.sql("SELECT event_id, _sdc_sequence FROM stitch_customerio.data ORDER BY 2")
-
-
-def wait_until_loaded(stack: Stack, event_id: str) -> None:
-    query = f"SELECT count(*) FROM stitch_customerio.data WHERE event_id = '{event_id}'"
-    until(lambda: stack.sql(query) == [(1,)], what=f"{event_id} is loaded")
 
 
 def lives(process: psutil.Process) -> bool:
@@ -153,17 +117,18 @@ def lives(process: psutil.Process) -> bool:
 
 
 def test_stop_stops_everything_and_keeps_everything(stack: Stack) -> None:
+    stack.bring_up(CUSTOMERIO)
     url = stack.url()
     assert post(url, event("before-the-stop")) == 200
     wait_until_loaded(stack, "before-the-stop")
     before, server = rows(stack), postgres.recorded(stack.home)
     running = psutil.Process(receiver_pid(stack))
-    daemons = [running, *running.children(), psutil.Process(postmaster(stack))]
-    assert len(daemons) == 3, "the receiver, its loader, PostgreSQL"
+    processes = [running, *running.children(), psutil.Process(postmaster(stack))]
+    assert len(processes) == 3, "the receiver, its loader, PostgreSQL"
     assert processes_of(stack.root)
 
     assert stack.make("stop").code == 0
-    assert [daemon for daemon in daemons if lives(daemon)] == []
+    assert [process for process in processes if lives(process)] == []
     assert processes_of(stack.root) == []
     assert post(url, event("while-stopped")) == 0
 
@@ -175,6 +140,7 @@ def test_stop_stops_everything_and_keeps_everything(stack: Stack) -> None:
 
 def test_a_lost_registry_is_made_whole_by_a_plain_up(stack: Stack) -> None:
     """Nothing is stopped before: the receiver that runs must take the new file for the one that is gone."""
+    stack.bring_up(CUSTOMERIO)
     url = stack.url()
     for file in stack.home.glob("registry.db*"):
         file.unlink()
@@ -193,6 +159,7 @@ def test_a_lost_registry_is_made_whole_by_a_plain_up(stack: Stack) -> None:
 
 
 def test_a_lost_data_folder_is_made_anew_with_a_warning(stack: Stack) -> None:
+    stack.bring_up(CUSTOMERIO)
     url, server = stack.url(), postgres.recorded(stack.home)
     assert server is not None
     postgres.stop(stack.home)
@@ -207,12 +174,11 @@ def test_a_lost_data_folder_is_made_anew_with_a_warning(stack: Stack) -> None:
 
 @pytest.mark.parametrize("how", ["PostgreSQL is down", "the stack is stopped"])
 def test_destroy_loads_what_waits_in_the_spool_first(stack: Stack, how: str) -> None:
-    stack.declare(CUSTOMERIO, destroyData=False)
-    stack.up()
+    stack.bring_up(CUSTOMERIO, destroyData=False)
     kill_postgres(stack)
     assert post(stack.url(), event(f"accepted before the destroy: {how}")) == 200
     if how == "the stack is stopped":
-        assert stack.make("stop").code == 0
+        daemons.stop_all(stack.home)
     stack.destroy()
     server = postgres.ensure(stack.home, 0)
     with psycopg.connect(server.dsn) as connection:
@@ -221,20 +187,15 @@ def test_destroy_loads_what_waits_in_the_spool_first(stack: Stack, how: str) -> 
 
 
 @pytest.fixture
-def unloadable(stack: Stack) -> Iterator[Stack]:
+def unloadable(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
     """The stack with a row that waits in the spool: by hand, the table that it belongs to was renamed away."""
-    code = stack.root / "provider" / "postgres_schema.py"
-    patient = code.read_text()
-    assert patient.count("LOAD_PATIENCE_S = 60.0") == 1, f"{code.name} has changed: this test needs another edit"
-    code.write_text(patient.replace("LOAD_PATIENCE_S = 60.0", "LOAD_PATIENCE_S = 2.0"))
-    try:
-        stack.declare(CUSTOMERIO, destroyData=True)
-        stack.up()
-        stack.sql_execute("ALTER TABLE stitch_customerio.data RENAME TO elsewhere")
-        assert post(stack.url(), event("accepted, and not loaded")) == 200
-        yield stack
-    finally:
-        code.write_text(patient)
+    monkeypatch.setattr(postgres_schema, "LOAD_PATIENCE_S", 1.0)
+    stack.bring_up(CUSTOMERIO, destroyData=True)
+    stack.sql_execute("ALTER TABLE stitch_customerio.data RENAME TO elsewhere")
+    assert post(stack.url(), event("accepted, and not loaded")) == 200
+    yield stack
+    postgres.ensure(stack.home, 0)
+    stack.sql_execute("ALTER TABLE IF EXISTS stitch_customerio.elsewhere RENAME TO data")
 
 
 def has_row_and_schema(stack: Stack) -> bool:
@@ -253,8 +214,8 @@ def test_destroy_says_why_it_keeps_rows_that_the_warehouse_does_not_take(unloada
     assert refused.code != 0
     assert "1 accepted events of stitch_customerio still wait in the spool" in refused.text
     assert has_row_and_schema(stack)
-    status = stack.make("status")
-    assert 'relation "stitch_customerio.data" does not exist' in status.text, "what the refusal sends people to"
+    (trouble,) = troubles(stack)
+    assert 'relation "stitch_customerio.data" does not exist' in trouble, "what the refusal sends people to"
 
     stack.sql_execute("ALTER TABLE stitch_customerio.elsewhere RENAME TO data")
     stack.up()
@@ -262,10 +223,12 @@ def test_destroy_says_why_it_keeps_rows_that_the_warehouse_does_not_take(unloada
     wait_until_loaded(stack, "accepted, and not loaded")
 
 
-def test_control_a_destroy_that_does_not_wait_for_them_is_noticed(unloadable: Stack) -> None:
-    code = unloadable.root / "provider" / "postgres_schema.py"
-    waits = "        await _load_the_rest(context, state)\n"
-    assert code.read_text().count(waits) == 1
-    code.write_text(code.read_text().replace(waits, ""))
+def test_control_a_destroy_that_does_not_wait_for_them_is_noticed(
+    unloadable: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def not_at_all(context: Context, state: Properties) -> None:
+        return None
+
+    monkeypatch.setattr(postgres_schema, "_load_the_rest", not_at_all)
     unloadable.destroy()
     assert not has_row_and_schema(unloadable)

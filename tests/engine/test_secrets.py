@@ -12,17 +12,18 @@ import json
 import os
 import subprocess
 import sys
-import time
 import urllib.parse
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import pytest
 
-from provider import postgres
+from provider import postgres, warehouse
+from provider.resource import ResourceError
 from receiver import control
 from tests.support.secrecy import ProcessWatch, files_below, forms, places_of
 from tests.support.stack import CUSTOMERIO, Stack, event, post
+from tests.support.waiting import until
 
 SIGNING_KEY = "a-signing-key-that-nobody-may-see"
 WRONG_PASSWORD = "a-wr0ng-passw0rd-for-the-warehouse"
@@ -76,13 +77,6 @@ class Life:
             self.found |= {(name, place) for place in places}
 
 
-def wait_for(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.1)
-
-
 def strangers_post(url: str) -> int:
     """Whatever a stranger does with the URL must not put it into a log either. Returns how many bodies held a token."""
     token = url.rsplit("/", 1)[1]
@@ -103,8 +97,9 @@ def strangers_post(url: str) -> int:
 
 
 @pytest.fixture(scope="module")
-def life(stack: Stack) -> Iterator[Life]:
+def life(real_stack: Stack) -> Iterator[Life]:
     """The whole life of a stack, by `pulumi` and by `make`, with trouble in it."""
+    stack = real_stack
 
     def is_daemon(line: str, folder: str) -> bool:
         return str(stack.home) in line or folder.startswith(str(stack.home))
@@ -124,7 +119,8 @@ def life(stack: Stack) -> Iterator[Life]:
         life.learn("at first")
         rejected = strangers_post(stack.url())
         count = "SELECT count(*) FROM stitch_customerio._sdc_rejected WHERE encode(_sdc_raw, 'escape') LIKE '%slc\\_%'"
-        wait_for(lambda: stack.sql(count) == [(rejected,)] and rejected > 0, "what a stranger has sent is loaded")
+        assert rejected > 0
+        until(lambda: stack.sql(count) == [(rejected,)], 30, "what a stranger has sent is loaded")
         assert "slc_" not in str(stack.sql("SELECT d::text FROM stitch_customerio.data d"))
         life.search()
 
@@ -132,7 +128,6 @@ def life(stack: Stack) -> Iterator[Life]:
         key = "sluice:credentials.stitch_customerio.signing_key"
         stack.pulumi("config", "set", "--secret", "--path", key, stdin=SIGNING_KEY, check=True)
         stack.preview()
-        assert stack.make("preview").code == 0
         assert stack.make("up").code == 0
         life.learn("after the rotation")
         for target in ("send", "status", "logs"):
@@ -147,7 +142,6 @@ def life(stack: Stack) -> Iterator[Life]:
             stack.pulumi(*asked, check=True)
         stack.pulumi("destroy", "--preview-only", "--diff", check=True)
         life.search()
-        assert stack.make("stop").code == 0
         assert stack.make("down").code == 0
         life.search()
         yield life
@@ -158,15 +152,14 @@ def with_errors(stack: Stack) -> None:
     dsn = "sluice:warehouseDsn"
     ours = postgres.recorded(stack.home)
     assert ours is not None
-    for port, up in ((ours.port, lambda: stack.pulumi("up", "--yes", "--skip-preview")), (1, lambda: stack.make("up"))):
-        wrong = f"postgresql://sluice:{WRONG_PASSWORD}@127.0.0.1:{port}/sluice"
-        stack.pulumi("config", "set", "--secret", dsn, stdin=wrong, check=True)
-        failed = up()
-        assert failed.code != 0
-        assert "can't be reached" in failed.text
+    wrong = f"postgresql://sluice:{WRONG_PASSWORD}@127.0.0.1:{ours.port}/sluice"
+    stack.pulumi("config", "set", "--secret", dsn, stdin=wrong, check=True)
+    failed = stack.make("up")
+    assert failed.code != 0
+    assert "can't be reached" in failed.text
     stack.pulumi("config", "rm", dsn, check=True)
     postgres.stop(stack.home)
-    wait_for(lambda: control.ask_sync(stack.home, "status")["warehouse"]["error"] is not None, "the loader notices")
+    until(lambda: control.ask_sync(stack.home, "status")["warehouse"]["error"] is not None, 30, "the loader notices")
     assert stack.make("status").code != 0
     assert "is down" in stack.said[-1]
 
@@ -191,6 +184,13 @@ def test_the_search_has_seen_what_it_says_it_searches(life: Life) -> None:
     environments = [text for name, text in life.watch.texts.items() if name.startswith("environment")]
     assert len(environments) > 3
     assert any(b"PYTHONPATH=" in text for text in environments)
+
+
+@pytest.mark.parametrize("dsn", ["postgresql://sluice:{}@127.0.0.1:1/sluice", "host=127.0.0.1 pass word={}"])
+def test_a_warehouse_that_is_not_there_or_whose_address_makes_no_sense_is_told_without_its_password(dsn: str) -> None:
+    with pytest.raises(ResourceError) as told:
+        warehouse.connect(dsn.format(WRONG_PASSWORD))
+    assert places_of(WRONG_PASSWORD, {"error": str(told.value).encode()}) == []
 
 
 def test_what_holds_a_daemons_secrets_is_private(life: Life) -> None:
@@ -230,7 +230,7 @@ def in_a_process(life: Life, *arguments: str, **variables: str) -> Iterator[subp
     process = subprocess.Popen(command, env={**os.environ, **variables})
     before = set(life.watch.texts)
     try:
-        wait_for(lambda: f"command line of {process.pid}" in {*life.watch.texts} - before, "the watch looks")
+        until(lambda: f"command line of {process.pid}" in {*life.watch.texts} - before, 30, "the watch looks")
     finally:
         process.kill()
         process.wait()

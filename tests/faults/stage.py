@@ -44,7 +44,7 @@ class Stage:
     def __init__(self, home: Path, dsn: str | None) -> None:
         """`dsn`: a superuser's, of a database of its own; None for no warehouse at all."""
         self.home = home
-        self.dsn = dsn
+        self.dsn = dsn or ""
         self.admin_port = free_port()
         self.sent: dict[str, list[str]] = {schema: [] for schema in self.SCHEMAS}
         self.paths = {schema: register(home, schema=schema) for schema in self.SCHEMAS}
@@ -84,7 +84,8 @@ class Stage:
 
     # The process
 
-    def start(self, server: str | None = None) -> None:
+    def start(self, server: str | None = "quick") -> None:
+        """The receiver of `servers/<server>.py`; None for the product's own, whose waits are longer."""
         self._process = running.start(self.home, server=server)
 
     @property

@@ -12,11 +12,13 @@ import psutil
 
 from tests.faults.stage import MEMORY_BYTES, Stage, twice
 from tests.receiver.running import set_setting
+from tests.support import sizes
 from tests.support.postgres import PostgresServer
 from tests.support.waiting import until
 
-EVENTS = 20_000
-PADDING = "x" * 3_000  # 60 MB together: seven times what the loader may take at once
+EVENTS = sizes.of(2_000, 20_000)
+PADDING = "x" * sizes.of(15_000, 3_000)  # 30 or 60 MB together: several times what the loader may take at once
+BOUND = 5_000  # bytes
 SENDERS = 25
 
 
@@ -91,15 +93,15 @@ def test_an_hour_s_events_wait_for_the_warehouse_and_land_by_themselves(stage: S
 def test_beyond_the_spool_s_bound_senders_are_told_to_come_again_until_there_is_room(
     stage: Stage, server: PostgresServer
 ) -> None:
-    set_setting(stage.home, "spool_max_bytes", 20_000)
+    set_setting(stage.home, "spool_max_bytes", BOUND)
     server.stop()
     try:
         until(stage.is_refused, 60)
-        assert 20_000 // 100 > len(stage.sent["broken"]) > 20_000 // 150, "it is the bound that was met"
+        assert BOUND // 100 > len(stage.sent["broken"]) > BOUND // 150, "it is the bound that was met"
         for _ in range(5):
             assert stage.is_refused("other")
         assert "SpoolFull" in stage.status()["spool"]["trouble"]
-        until(lambda: stage.metrics()["sluice_spool_bytes",] > 20_000 - 125)
+        until(lambda: stage.metrics()["sluice_spool_bytes",] > BOUND - 125)
         until(lambda: stage.refusals() >= 6)
         assert "the spool refuses deliveries" in stage.log()
     finally:

@@ -15,7 +15,7 @@ from tests.support.waiting import until
 
 
 @contextlib.contextmanager
-def staged(home: Path, server: PostgresServer, program: str | None = None) -> Iterator[Stage]:
+def staged(home: Path, server: PostgresServer, program: str = "quick") -> Iterator[Stage]:
     with server.database() as dsn:
         stage = Stage(home, dsn)
         set_setting(home, "keep_free_bytes", 0)

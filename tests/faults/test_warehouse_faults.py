@@ -139,7 +139,7 @@ def file_too_large(stage: Stage, server: PostgresServer) -> Iterator[None]:
 
 def limit_files(server: PostgresServer, process: int, size: str) -> None:
     limit = ["prlimit", "--pid", str(process), f"--fsize={size}:unlimited"]  # one may do this to one's own processes
-    subprocess.run(limit, check=True, **server.as_user)  # type: ignore[call-overload]
+    subprocess.run(limit, check=True, **server.as_user)
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,12 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+BY_DEFAULT = ("stopped", "password changed", "disk full", "table dropped", "locked")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(each, marks=[pytest.mark.nightly] * (each not in BY_DEFAULT)) for each in CASES]
+)
 def test_events_wait_for_the_warehouse_and_the_trouble_is_named(
     name: str, stage: Stage, server: PostgresServer
 ) -> None:

@@ -17,7 +17,7 @@ import psutil
 from receiver.control import ask_sync, socket_path
 from receiver.spool import SpooledRow
 from tests.receiver import admin, running
-from tests.receiver.running import SCHEMA, Running, event, register, set_setting, spooled, token_of
+from tests.receiver.running import SCHEMA, Running, event, last_sequence, register, set_setting, spooled, token_of
 from tests.support.postgres import free_port
 from tests.support.secrecy import places_of
 from tests.support.waiting import until
@@ -164,7 +164,7 @@ class Field:
 
     def rows(self, schema: str = SCHEMA) -> list[SpooledRow]:
         """What was spooled for it since the test's beginning."""
-        return [row for row in spooled(self.receiver.home, schema) if row.sequence > self._sequence]
+        return spooled(self.receiver.home, schema, self._sequence)
 
     def bodies(self, schema: str = SCHEMA) -> list[bytes]:
         return [row.body for row in self.rows(schema)]
@@ -186,8 +186,7 @@ class Field:
     @contextlib.contextmanager
     def holds(self, descriptors: int = DESCRIPTORS) -> Iterator[None]:
         """What is done meanwhile does no harm, and leaves nothing behind: neither descriptors nor memory."""
-        schemas = (SCHEMA, OTHER, GOOD)
-        self._sequence = max((row.sequence for each in schemas for row in spooled(self.receiver.home, each)), default=0)
+        self._sequence = last_sequence(self.receiver.home)
         open_before, memory_before = self.process.num_fds(), self.process.memory_info().rss
         yield
         assert self.receiver.process.poll() is None
@@ -211,8 +210,8 @@ class Field:
 
 
 @contextlib.contextmanager
-def opened(folder: Path, *args: str, server: str | None = None) -> Iterator[Field]:
-    """A field in the new folder `folder`; `args` are the receiver's."""
+def opened(folder: Path, *args: str, server: str = "quick") -> Iterator[Field]:
+    """A field in the new folder `folder`; `args` are the receiver's, `server` which of servers/ it is."""
     folder.mkdir(mode=0o700)
     admin_port = free_port()
     set_setting(folder, "admin_port", admin_port)

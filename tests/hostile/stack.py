@@ -84,9 +84,9 @@ class Stack:
 
 @contextlib.contextmanager
 def standing(
-    folder: Path, postgres: PostgresServer, *, server: str | None = None, loading: Loading = "append"
+    folder: Path, postgres: PostgresServer, *, server: str = "quick", loading: Loading = "append"
 ) -> Iterator[Stack]:
-    """A stack in the new folder `folder`, with the receiver of `servers/<server>.py` if one is named."""
+    """A stack in the new folder `folder`, with the receiver of `servers/<server>.py`."""
     folder.mkdir(mode=0o700)
     with postgres.database() as dsn:
         with psycopg.connect(dsn) as connection:

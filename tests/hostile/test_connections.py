@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from receiver import app, server
 from receiver.control import ReceiverDown, ask_sync
 from tests.hostile.raw import (
     BODY,
@@ -32,9 +33,9 @@ from tests.hostile.raw import (
 from tests.receiver.running import SCHEMA, event
 from tests.support.waiting import until
 
-BODY_SECONDS = 1.5
-HEAD_SECONDS = 3.0
-ANSWER_SECONDS = 2.0
+BODY_SECONDS = 1.0
+HEAD_SECONDS = 1.5
+ANSWER_SECONDS = 1.0
 LATE = 8.0  # how much later than at its deadline a busy machine may end a connection
 SILENT = 2000
 
@@ -79,7 +80,7 @@ def drip(port: int, start: bytes, rest: bytes, count: int) -> list[tuple[bytes, 
             give_up = time.monotonic() + 0.05
             while (left := give_up - time.monotonic()) > 0 and len(ended) < count:
                 for key, _ in selector.select(left):
-                    connection = key.fileobj
+                    connection = key.fileobj  # type: ignore[assignment]
                     assert isinstance(connection, socket.socket)
                     try:
                         heard = connection.recv(2**16)
@@ -121,6 +122,16 @@ def test_bodies_that_trickle_in_are_answered_408_in_time_counted_and_told(field:
     field.rises(DELIVERIES, before + 49, schema=SCHEMA, code="408")
     assert field.logged("a delivery was not taken in whole", schema=SCHEMA, reason="its body took too long")
     assert field.rows() == []
+
+
+@pytest.mark.nightly
+def test_a_receiver_that_is_told_no_deadlines_has_those_that_are_documented(tmp_path: Path) -> None:
+    with opened(tmp_path / "dev") as field:
+        began = time.monotonic()
+        silent, half = connect(field.port), connect(field.port)
+        half.sendall(head(field.path, LENGTH) + BODY[:-1])
+        assert (listen_to(silent, server.HEAD_SECONDS + LATE)[1:], listen_to(half).statuses) == ((b"", True), [408])
+        assert time.monotonic() - began >= app.BODY_SECONDS
 
 
 def test_how_many_were_cut_does_not_fill_the_log(field: Field) -> None:

@@ -16,11 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.core.failures import FailureGroup
+from schemathesis.openapi.checks import JsonSchemaError, MissingHeaders, UndefinedContentType, UndefinedStatusCode
 from schemathesis.specs.openapi.checks import (
-    JsonSchemaError,
-    MissingHeaders,
-    UndefinedContentType,
-    UndefinedStatusCode,
     content_type_conformance,
     response_headers_conformance,
     response_schema_conformance,
@@ -31,6 +28,7 @@ from receiver import answers, app, body, event, server, token
 from receiver.aws import handler
 from tests.hostile.stack import Stack, standing
 from tests.receiver.running import SCHEMA, new_token, set_setting
+from tests.support import sizes
 from tests.support.postgres import PostgresServer
 from tests.support.waiting import until
 
@@ -46,7 +44,7 @@ CHECKS = [
     response_headers_conformance,
     response_schema_conformance,
 ]
-EXAMPLES = 25
+EXAMPLES = sizes.of(8, 25)
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +70,7 @@ def answered(
 
     @settings(max_examples=examples, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
     @given(case=operation.as_strategy(generation_mode=mode, **given_values))
-    def ask(case: schemathesis.Case) -> None:
+    def ask(case: schemathesis.Case[Any]) -> None:
         response = case.call(base_url=f"http://127.0.0.1:{stack.receiver.port}", session=session)
         statuses[response.status_code] = statuses.get(response.status_code, 0) + 1
         case.validate_response(response, checks=CHECKS)

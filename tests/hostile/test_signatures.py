@@ -184,7 +184,7 @@ def _forged() -> Iterator[tuple[str, str, bytes, str]]:
     yield "no hmac", AT, BODY, hashlib.sha256(b"v0:" + AT.encode() + b":" + BODY).hexdigest()
 
 
-FORGED = {name: rest for name, *rest in (*_flipped(), *_forged())}
+FORGED = {name: (at, body, forged) for name, at, body, forged in (*_flipped(), *_forged())}
 
 
 def let_in(stack: Stack) -> set[str]:

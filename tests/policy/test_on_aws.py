@@ -1,16 +1,24 @@
 """The pack on the real engine, for a stack on AWS: it lets the stack through as it is, and stops each thing it is for.
 
-Each test goes on where the last ended; a preview that is stopped leaves nothing behind.
+The first test finds an empty stack; a preview that is stopped leaves nothing behind.
 Proof limit: an engine built from Go modules starts the pack by `tools/engine/policy_standin`, not by a language host.
 """
 
 import json
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import pulumi_aws as aws
+import pytest
+from pulumi import ResourceOptions
+
+from components.aws import policies
+from components.aws.schema import GlueSchema
 from policy.pack import POLICIES
 from tests.aws.cloud import AwsStack
 from tests.aws.moto_server import MotoServer
+from tests.support.making import make
 from tests.support.stack import CUSTOMERIO, Ran
 from tools import policy
 
@@ -40,11 +48,49 @@ def planned(stack: AwsStack, *flags: str) -> tuple[Ran, set[tuple[str, str]]]:
     return ran, violated(ran, stack)
 
 
-def edit(stack: AwsStack, file: str, before: str, after: str) -> None:
-    path = stack.root / "components" / "aws" / file
-    text = path.read_text()
-    assert text.count(before) == 1, (file, before)
-    path.write_text(text.replace(before, after))
+@pytest.fixture
+def two(stack: AwsStack) -> AwsStack:
+    """The stack with two integrations, and a state that says that their data may be destroyed."""
+    stack.bring_to(CUSTOMERIO, BILLING)
+    return stack
+
+
+@pytest.fixture
+def weakened(two: AwsStack, monkeypatch: pytest.MonkeyPatch) -> AwsStack:
+    """`two`, and a program that breaks each of the policies about resources from here on."""
+
+    def declare(module: ModuleType, kind: str, only: str | None = None, **arguments: Any) -> None:
+        """Resources of that kind, or the one of the name `only`, are declared with other arguments."""
+        real = getattr(module, kind)
+
+        def declared(name: str, **own: Any) -> Any:
+            return real(name, **{**own, **(arguments if only in (None, name) else {})})
+
+        monkeypatch.setattr(module, kind, declared)
+
+    declare(aws.s3, "BucketPublicAccessBlock", block_public_policy=False)
+    declare(aws.s3, "BucketVersioning", versioning_configuration={"status": "Suspended"})
+    declare(aws.s3, "BucketServerSideEncryptionConfiguration", rules=[])
+    declare(aws.cloudwatch, "LogGroup", "sluice-receiver", retention_in_days=0)
+
+    def over_http(bucket_arn: Any, tls_only: Any = policies.tls_only) -> Any:
+        document = tls_only(bucket_arn)
+        document["Statement"][0]["Condition"] = {"Bool": {"aws:SecureTransport": "true"}}
+        return document
+
+    def allow(actions: Any, resources: Any, allow: Any = policies._allow, **more: Any) -> Any:
+        wide = actions == ["ssm:GetParameter"]
+        return allow(["ssm:*"] if wide else actions, ["*"] if wide else resources, **more)
+
+    def kept(self: GlueSchema, *name: str, kept: Any = GlueSchema._kept, **more: Any) -> ResourceOptions:
+        options: ResourceOptions = kept(self, *name, **more)
+        options.protect = None
+        return options
+
+    monkeypatch.setattr(policies, "tls_only", over_http)
+    monkeypatch.setattr(policies, "_allow", allow)
+    monkeypatch.setattr(GlueSchema, "_kept", kept)
+    return two
 
 
 def say(stack: AwsStack, **config: Any) -> None:
@@ -64,41 +110,36 @@ def test_the_stack_as_it_is_goes_up_and_no_policy_has_anything_to_say(stack: Aws
     stack.declare(CUSTOMERIO, BILLING)  # the data may be destroyed, so that the next test finds a state that says so
     ran = held(stack, "up", "--yes", "--skip-preview")
     assert ran.code == 0, ran.text
+    stack.is_up()
     say(stack, maxTokenAgeDays=30)
     ran, found = planned(stack, "--expect-no-changes")
     assert (ran.code, found) == (0, set()), ran.text
 
 
 def test_make_holds_every_stack_but_dev_to_the_policies(stack: AwsStack) -> None:
+    stack.declare(CUSTOMERIO)
     file = stack.root / "Pulumi.prod.yaml"
     text = file.read_text().replace("protect: true", "protect: false")
     file.write_text(text.replace("destroyData: false", "destroyData: true"))
-    ran = stack.make("preview", STACK="prod")
+    try:
+        ran = make(stack, "preview", STACK="prod")
+    finally:
+        stack.pulumi("stack", "select", "dev", check=True)
     assert ran.code == 0, ran.text
     assert "data-settings" in ran.text
     assert "sluice:destroyData is true" in ran.text
     assert "sluice:protect is false" in ran.text
-    assert "Policies" not in stack.make("preview").text
+    assert "Policies" not in make(stack, "preview").text
 
 
-def test_each_policy_stops_or_warns_of_what_it_is_for(stack: AwsStack) -> None:
+def test_each_policy_stops_or_warns_of_what_it_is_for(weakened: AwsStack) -> None:
+    stack = weakened
     exported = json.loads(stack.pulumi("stack", "export", check=True).text)
     for resource in exported["deployment"]["resources"]:
         if resource["urn"].endswith(f"::{SCHEMA}-token-primary"):
             resource["created"] = "2020-01-01T00:00:00Z"
     stack.pulumi("stack", "import", stdin=json.dumps(exported), check=True)
-    edit(stack, "lake.py", "block_public_policy=True", "block_public_policy=False")
-    edit(stack, "lake.py", '"status": "Enabled"}', '"status": "Suspended"}')
-    edit(
-        stack,
-        "lake.py",
-        "rules=[\n                aws.s3.BucketServerSideEncryption",
-        "rules=[] and [\n                aws.s3.BucketServerSideEncryption",
-    )
-    edit(stack, "policies.py", '"aws:SecureTransport": "false"', '"aws:SecureTransport": "true"')
-    edit(stack, "policies.py", '["ssm:GetParameter"], [parameters_arn]', '["ssm:*"], ["*"]')
-    edit(stack, "function.py", "retention_in_days=settings.log_retention_days", "retention_in_days=0")
-    edit(stack, "schema.py", "protect=self._settings.protect", "protect=None")
+    stack.is_up()
     stack.declare(CUSTOMERIO, protect=True, destroyData=False)
     say(stack, maxTokenAgeDays=30)
 
@@ -129,8 +170,9 @@ def test_each_policy_stops_or_warns_of_what_it_is_for(stack: AwsStack) -> None:
     assert "billing-view" not in "".join(line for line in ran.text.splitlines() if "declared any more" in line)
 
 
-def test_an_up_is_stopped_before_it_makes_what_a_policy_forbids(stack: AwsStack, at: MotoServer) -> None:
-    refused = held(stack, "up", "--yes", "--skip-preview")
+def test_an_up_is_stopped_before_it_makes_what_a_policy_forbids(weakened: AwsStack, at: MotoServer) -> None:
+    weakened.declare(CUSTOMERIO, protect=True, destroyData=False)
+    refused = held(weakened, "up", "--yes", "--skip-preview")
     assert refused.code != 0
     groups = at.client("logs").describe_log_groups()["logGroups"]
     assert {group.get("retentionInDays") for group in groups} == {30}

@@ -215,7 +215,7 @@ def test_no_fault_tells_a_value() -> None:
     assert secret not in "".join(said)
 
 
-ICEBERG = {"openTableFormatInput": {"icebergInput": {}}}
+ICEBERG: dict[str, Any] = {"openTableFormatInput": {"icebergInput": {}}}
 
 
 def test_views_hold_no_data() -> None:

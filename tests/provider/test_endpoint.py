@@ -50,7 +50,7 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[float | None]:
 
         async def asked(context: Context, token_hash: str) -> dict[str, Any] | None:
             answer = await ask(context, token_hash)
-            seen.append(answer and answer["last_used"])
+            seen.append(answer["last_used"] if answer else None)
             return answer
 
         with pytest.MonkeyPatch.context() as patch:
@@ -110,6 +110,23 @@ def test_a_look_at_an_endpoint_makes_no_registry(context: Context) -> None:
     state = {"hash": "a" * 64, "state": "live"}
     assert asyncio.run(Endpoint().drift(context, state)) == {"state"}
     assert list(context.home.iterdir()) == []
+
+
+def test_a_deleted_registry_row_shows_in_refresh_and_an_update_makes_the_url_live_again(
+    context: Context, receiver: Running
+) -> None:
+    path = register(context.home)
+    inputs = {"schema": running.SCHEMA, "slot": "primary", "version": 1, "hash": hash_of(path), "source": "customerio"}
+    state = asyncio.run(Endpoint().update(context, {}, inputs))
+    assert asyncio.run(Endpoint().drift(context, state)) == set()
+    with Registry(context.home / "registry.db") as registry:
+        registry.remove_endpoint(hash_of(path))
+    until(lambda: receiver.post(path, event("lost")).status == 401, what="the receiver follows")
+    assert asyncio.run(Endpoint().drift(context, state)) == {"state"}
+    assert asyncio.run(Endpoint().read(context, state)) == {**state, "state": "missing"}
+    asyncio.run(Endpoint().update(context, state, inputs))
+    assert receiver.post(path, event("found")).status == 200
+    assert asyncio.run(Endpoint().drift(context, state)) == set()
 
 
 def test_the_registry_has_it_until_then(context: Context) -> None:

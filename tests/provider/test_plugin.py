@@ -89,6 +89,10 @@ def test_an_unknown_input_that_replaces_shows_a_replacement_created_first(provid
     assert found.detailed_diff["hash"].kind == PropertyDiffKind.UPDATE_REPLACE
 
 
+def test_no_resource_goes_before_its_replacement_is_made() -> None:
+    assert [token for token, made in plugin.RESOURCES.items() if made.delete_before_replace] == []
+
+
 def test_a_secrets_mark_alone_is_no_difference(provider: plugin.SluiceProvider) -> None:
     plain = {"key": PropertyValue("k")}
     found = asyncio.run(provider.diff(DiffRequest(URN, "id", plain, values(key="k"), [])))

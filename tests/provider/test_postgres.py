@@ -19,12 +19,14 @@ import pytest
 
 from provider import postgres
 from provider.resource import ResourceError
+from tests.support.postgres import initdb_from_template
 
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root has to run PostgreSQL under another account")
 
 
 @pytest.fixture
-def home() -> Iterator[Path]:
+def bare_home() -> Iterator[Path]:
+    """A folder whose server is made by initdb."""
     with tempfile.TemporaryDirectory(prefix="sluice pg ") as folder:
         os.chmod(folder, 0o755)  # noqa: PTH101, S103 - PostgreSQL's account must pass when we are root
         made = Path(folder) / ".sluice" / "dev"
@@ -32,6 +34,13 @@ def home() -> Iterator[Path]:
         postgres.stop(made)
         if made.exists():
             postgres.remove(made)
+
+
+@pytest.fixture
+def home(bare_home: Path) -> Iterator[Path]:
+    """One whose server is a copy of what initdb made once."""
+    with initdb_from_template():
+        yield bare_home
 
 
 def postmaster(server: postgres.Server) -> int:
@@ -45,8 +54,8 @@ def test_a_second_call_finds_the_running_server(home: Path) -> None:
     assert postmaster(first) == pid
 
 
-def test_it_listens_on_loopback_alone_and_lets_nobody_in_without_the_password(home: Path) -> None:
-    server = postgres.ensure(home, 0)
+def test_it_listens_on_loopback_alone_and_lets_nobody_in_without_the_password(bare_home: Path) -> None:
+    server = postgres.ensure(bare_home, 0)
     addresses = {c.laddr.ip for c in psutil.Process(postmaster(server)).net_connections() if c.status == "LISTEN"}
     assert addresses == {"127.0.0.1"}
     for password in ("", "wrong"):

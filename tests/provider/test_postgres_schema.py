@@ -1,13 +1,17 @@
-"""The resource `PostgresSchema` on a real PostgreSQL: what people built on its views stays, and so do their rights."""
+"""The resource `PostgresSchema` on a real PostgreSQL: what people built on its views stays, and so do their rights.
+
+What was changed by hand is put right. What isn't ours is neither used unasked nor ever dropped.
+"""
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
-from provider import postgres_schema, views
+from provider import plugin, views
 from provider.postgres_schema import PostgresSchema
 from provider.resource import Context, ResourceError
 
@@ -28,9 +32,27 @@ class Scene:
         }  # fmt: skip
         self.state = self.up()
 
-    def up(self) -> dict[str, Any]:
-        checked = asyncio.run(PostgresSchema().check(self.context, self.inputs))
-        return asyncio.run(PostgresSchema().update(self.context, {}, checked))
+    def up(self, **inputs: Any) -> dict[str, Any]:
+        return asyncio.run(PostgresSchema().update(self.context, {}, self.checked(**inputs)))
+
+    def checked(self, **inputs: Any) -> dict[str, Any]:
+        return asyncio.run(PostgresSchema().check(self.context, {**self.inputs, **inputs}))
+
+    def refreshed(self) -> set[str]:
+        """What an `up` after a refresh would change, by path."""
+        read = asyncio.run(PostgresSchema().read(self.context, self.state))
+        assert read is not None
+        return set(plugin.differences(read, self.checked(), PostgresSchema()))
+
+    def delete(self, state: dict[str, Any]) -> None:
+        asyncio.run(PostgresSchema().delete(self.context, state))
+
+    def schemas(self) -> list[str]:
+        """Those of the database, without PostgreSQL's own."""
+        query = (
+            "SELECT nspname::text FROM pg_namespace WHERE nspname !~ '^pg_|^information_schema$|^public$' ORDER BY 1"
+        )
+        return [name for (name,) in self.rows(query)]
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         with psycopg.connect(self.dsn, autocommit=True) as connection:
@@ -55,7 +77,7 @@ def change_the_views(monkeypatch: pytest.MonkeyPatch, *, less: bool) -> None:
         new = "1 AS one\nFROM" if less else 'd."payload",\n  1 AS one\nFROM'
         return {**found, "email_events": views.View(template.replace(old, new))}
 
-    monkeypatch.setattr(postgres_schema.views, "views", other)
+    monkeypatch.setattr("provider.postgres_schema.views.views", other)
 
 
 GRANTS = (
@@ -108,3 +130,61 @@ def test_a_lost_registry_entry_shows_and_an_update_puts_it_there_again(scene: Sc
     assert read["registered"] is False
     scene.up()
     assert drift() == set()
+
+
+def test_a_dropped_view_shows_in_refresh_and_up_repairs_it_without_touching_data(scene: Scene) -> None:
+    scene.rows(A_ROW)
+    assert scene.refreshed() == set()
+    scene.rows("DROP VIEW s.email_events")
+    assert scene.refreshed() == {"views.email_events"}
+    scene.up()
+    assert scene.refreshed() == set()
+    assert scene.rows("SELECT event_id FROM s.email_events") == scene.rows("SELECT event_id FROM s.data") == [("1",)]
+
+
+A_ROW = (
+    "INSERT INTO s.data (event_id, object_type, metric, payload, _sdc_sequence, _sdc_received_at, _sdc_batched_at)"
+    " VALUES ('1', 'email', 'sent', '{}', 1, now(), now())"
+)
+
+
+def test_a_view_changed_by_hand_is_put_right(scene: Scene) -> None:
+    scene.rows(A_ROW)
+    ((definition,),) = scene.rows("SELECT pg_get_viewdef('s.data_latest'::regclass)")
+    scene.rows(f"CREATE OR REPLACE VIEW s.data_latest AS {definition.rstrip(';')} WHERE false")
+    assert scene.refreshed() == {"views.data_latest"}
+    scene.up()
+    assert scene.refreshed() == set()
+    assert scene.rows("SELECT event_id FROM s.data_latest") == [("1",)]
+
+
+def test_a_schema_that_sluice_never_made_is_refused_unless_adopted_and_then_never_dropped(scene: Scene) -> None:
+    scene.rows("CREATE SCHEMA theirs; CREATE TABLE theirs.precious (id int)")
+    with pytest.raises(ResourceError, match=r"theirs is there already and wasn't made by Sluice.*`adopt: true`"):
+        scene.up(name="theirs", destroyData=True)
+    assert scene.rows("SELECT tablename::text FROM pg_tables WHERE schemaname = 'theirs'") == [("precious",)]
+    scene.delete(scene.up(name="theirs", destroyData=True, adopt=True))
+    assert scene.rows("SELECT count(*) FROM theirs.precious") == [(0,)]
+
+
+def test_another_stacks_schema_is_refused_by_its_name(scene: Scene) -> None:
+    mark = json.dumps({"project": "sluice", "stack": "another", "identity": "f" * 16, "adopted": False})
+    scene.rows(f"CREATE SCHEMA shared; COMMENT ON SCHEMA shared IS 'Made by Sluice; do not edit this comment: {mark}'")
+    with pytest.raises(ResourceError, match="belongs to stack another of project sluice"):
+        scene.up(name="shared", destroyData=True)
+
+
+def test_destroy_data_drops_our_schema_and_no_other(scene: Scene) -> None:
+    scene.rows("CREATE SCHEMA theirs")
+    mine = scene.up(name="mine", destroyData=True)
+    scene.delete(mine)
+    assert scene.schemas() == ["s", "theirs"]
+    scene.delete(scene.state)
+    assert scene.schemas() == ["s", "theirs"], "without destroyData it stays"
+
+
+def test_a_schema_whose_mark_became_another_stacks_is_not_dropped(scene: Scene) -> None:
+    mine = scene.up(name="mine", destroyData=True)
+    scene.rows("COMMENT ON SCHEMA mine IS 'ours now'")
+    scene.delete(mine)
+    assert scene.schemas() == ["mine", "s"]

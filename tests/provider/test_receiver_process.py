@@ -1,6 +1,8 @@
 """The resource `Receiver` and its process: what a plain `up` finds out and puts right, and what it leaves alone."""
 
 import asyncio
+import contextlib
+import functools
 import os
 import signal
 import socket
@@ -13,21 +15,32 @@ import pytest
 from provider import receiver_process
 from provider.receiver_process import Receiver
 from provider.resource import Context, ResourceError
+from receiver import control
 from receiver.control import socket_path
 from receiver.registry import Registry
+from tests.receiver.running import register
 from tests.support.postgres import free_port
+from tests.support.stack import event, post
 from tests.support.waiting import until
+
+
+@contextlib.contextmanager
+def context_in(root: Path) -> Iterator[Context]:
+    async def say(message: str, warning: bool) -> None:
+        return None
+
+    made = Context(root, "sluice", "dev", {}, say)
+    try:
+        yield made
+    finally:
+        receiver_process.stop(made.home)
+        socket_path(made.home).unlink(missing_ok=True)
 
 
 @pytest.fixture
 def context(tmp_path: Path) -> Iterator[Context]:
-    async def say(message: str, warning: bool) -> None:
-        return None
-
-    made = Context(tmp_path, "sluice", "dev", {}, say)
-    yield made
-    receiver_process.stop(made.home)
-    socket_path(made.home).unlink(missing_ok=True)
+    with context_in(tmp_path) as made:
+        yield made
 
 
 def refuses(port: int) -> bool:
@@ -54,7 +67,7 @@ def drift(context: Context, state: dict[str, Any]) -> set[str]:
 
 def pid(context: Context) -> int | None:
     running = receiver_process.answers(context.home)
-    return running and running["pid"]
+    return running["pid"] if running else None
 
 
 def test_a_status_page_that_is_opened_to_others_is_warned_of_once(tmp_path: Path) -> None:
@@ -89,6 +102,20 @@ def test_a_port_that_is_taken_leaves_the_running_receiver_where_it_is(context: C
     assert drift(context, state) == set()
 
 
+def test_a_second_clone_never_shares_a_port_with_the_first(context: Context, tmp_path: Path) -> None:
+    first, others = free_port(), free_port()
+    up(context, port=first)
+    before = pid(context)
+    with context_in(tmp_path / "second clone") as second:
+        with pytest.raises(ResourceError, match=f"port {first} is taken"):
+            up(second, port=first)
+        assert (pid(context), pid(second)) == (before, None)
+        path = register(second.home)
+        up(second, port=others)
+        assert post(f"http://127.0.0.1:{others}{path}", event("for the second")) == 200
+        assert post(f"http://127.0.0.1:{first}{path}", event("for the second")) == 401
+
+
 def test_another_port_is_another_process_and_the_old_one_goes(context: Context) -> None:
     up(context, port=free_port())
     before = pid(context)
@@ -96,8 +123,9 @@ def test_another_port_is_another_process_and_the_old_one_goes(context: Context) 
     assert before != pid(context) is not None
     assert drift(context, state) == set()
     with socket.socket() as old:
-        assert before is not None
-        assert receiver_process.recorded(context.home) != before
+        recorded = receiver_process.recorded(context.home)
+        assert recorded is not None
+        assert recorded["pid"] != before
         assert old.connect_ex(("127.0.0.1", state["port"])) == 0
 
 
@@ -108,6 +136,7 @@ def test_one_that_does_not_answer_is_stopped_too(context: Context, how: str, mon
     before = pid(context)
     assert before is not None
     if how == "hung":
+        monkeypatch.setattr(control, "ask_sync", functools.partial(control.ask_sync, timeout=1.0))
         os.kill(before, signal.SIGSTOP)
     else:
         socket_path(context.home).unlink()

@@ -64,7 +64,7 @@ class Engine:
 
     def create(self) -> tuple[str, dict[str, PropertyValue]]:
         made = asyncio.run(self.provider.create(CreateRequest(URN, wire(self.inputs), 0, False)))
-        return made.resource_id, made.properties
+        return str(made.resource_id), made.properties
 
     def diff(self, state: dict[str, PropertyValue], **changes: Any) -> Any:
         return asyncio.run(self.provider.diff(DiffRequest(URN, "id", state, wire({**self.inputs, **changes}), [])))
@@ -217,10 +217,14 @@ def test_one_that_was_deleted_is_read_as_gone_and_made_again_by_an_update(there:
     assert engine.read(resource_id, state).resource_id == f"stitch_customerio/{there.webhook.id}"
 
 
-def test_a_new_key_of_the_same_workspace_updates_the_same_webhook(there: CustomerIO, engine: Engine) -> None:
+def test_a_move_that_its_key_no_longer_allows_is_finished_with_another(there: CustomerIO, engine: Engine) -> None:
     _, state = engine.create()
     webhook_id = there.webhook.id
     there.revoke(engine.inputs["appApiKey"])
+    said = failure(lambda: engine.update(state, endpoint=ENDPOINT + "2"))
+    assert "(401)" in said
+    assert "old URL" in said
+    assert there.webhook.endpoint == ENDPOINT
     engine.update(state, appApiKey=there.key(), endpoint=ENDPOINT + "2")
     assert (there.webhook.id, there.webhook.endpoint) == (webhook_id, ENDPOINT + "2")
 

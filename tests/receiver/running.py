@@ -8,6 +8,7 @@ import json
 import os
 import secrets
 import socket
+import sqlite3
 import string
 import subprocess
 import sys
@@ -140,9 +141,17 @@ def set_setting(home: Path, key: str, value: object | None) -> None:
         registry.set_setting(key, None if value is None else str(value))
 
 
-def spooled(home: Path, schema: str = SCHEMA) -> list[SpooledRow]:
+def spooled(home: Path, schema: str = SCHEMA, after: int = 0) -> list[SpooledRow]:
+    """The rows that wait, of a sequence above `after`."""
     with Spool(home / "spool.db") as spool:
-        return spool.read(schema, 0, 10_000_000, 2**40)
+        return spool.read(schema, after, 10_000_000, 2**40)
+
+
+def last_sequence(home: Path) -> int:
+    """The last row's, whether it still waits or not."""
+    with contextlib.closing(sqlite3.connect(home / "spool.db")) as connection:
+        (sequence,) = connection.execute("SELECT last_sequence FROM state").fetchone()
+    return int(sequence)
 
 
 def event(event_id: str) -> bytes:
@@ -164,7 +173,7 @@ class Senders:
         self.acked: set[str] = set()
         self.answers: dict[int, int] = {}
         self.errors: list[str] = []
-        self._ids = (f"{name}{i}" for i in itertools.count())
+        self._ids: Iterator[str] = (f"{name}{i}" for i in itertools.count())
         self._kinds = [False] * keep_alive + [True] * fresh
         self._is_over = False
 

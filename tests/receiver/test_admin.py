@@ -8,12 +8,13 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 from receiver import token
 from receiver.admin.address import AdminAddress
-from receiver.control import ask_sync
+from receiver.control import ask_sync, socket_path
 from receiver.registry import EndpointEntry, Registry, SchemaEntry
 from receiver.spool import Spool
 from tests.receiver import running
@@ -37,13 +38,21 @@ from tests.support.waiting import until
 NAME = "Stitch <b>Customer.io</b>"
 
 
-@pytest.fixture
-def port(home: Path) -> int:
+FRESH_S = 0.15  # after it a quick receiver looks again
+
+
+def prepared(home: Path) -> int:
+    """The port of the status page of the receiver that will run in `home`."""
     port = free_port()
     set_setting(home, "admin_port", port)
     with Registry(home / "registry.db") as registry:
         registry.put_schema(SchemaEntry(SCHEMA, NAME, "customerio", "upsert"))
     return port
+
+
+@pytest.fixture
+def port(home: Path) -> int:
+    return prepared(home)
 
 
 @pytest.fixture
@@ -53,13 +62,33 @@ def path(home: Path, port: int) -> str:
 
 @pytest.fixture
 def receiver(home: Path, path: str) -> Iterator[Running]:
-    with running.ended(start(home)) as started:
+    with running.ended(start(home, server="quick")) as started:
         yield started
 
 
+class Page(NamedTuple):
+    """A status page that its tests only look at, on `port`; `path` is a live endpoint."""
+
+    port: int
+    path: str
+    receiver: Running
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    """The module's, with the product's own times."""
+    home = tmp_path_factory.mktemp("page") / "dev"
+    home.mkdir(mode=0o700)
+    port, path = prepared(home), register(home)
+    with running.ended(start(home)) as started:
+        assert get(port, "/health").status == 200
+        yield Page(port, path, started)
+    socket_path(home).unlink(missing_ok=True)
+
+
 def fresh(port: int, path: str = "/") -> Reply:
-    """As `get`, but not of the second before."""
-    time.sleep(1.1)
+    """As `get`, but not of a moment before."""
+    time.sleep(FRESH_S)
     return get(port, path)
 
 
@@ -93,7 +122,7 @@ def test_the_metrics_are_prometheus_s_and_count_each_answer(port: int, path: str
     receiver.post(path, b"[]")
     receiver.post(f"/v1/{SCHEMA}/{new_token()}", event("y"))
     receiver.request("GET", path)
-    time.sleep(1.1)
+    time.sleep(FRESH_S)
     found = metrics(port)
     assert found["sluice_deliveries_total", "200", SCHEMA] == 2
     assert found["sluice_unmatched_requests_total", "401"] == found["sluice_unmatched_requests_total", "405"] == 1
@@ -116,27 +145,27 @@ def test_the_metrics_are_prometheus_s_and_count_each_answer(port: int, path: str
 def test_each_live_url_has_its_version(home: Path, port: int) -> None:
     with Registry(home / "registry.db") as registry:
         registry.put_endpoint(EndpointEntry("0" * 64, SCHEMA, "primary", "customerio", False, (), 7))
-    with running.ended(start(home)):
+    with running.ended(start(home, server="quick")):
         assert '<td class="wide" data-label="version">7</td>' in get(port, "/").body.decode()
 
 
 def test_a_clock_that_was_set_back_makes_no_negative_lag(home: Path, port: int, path: str) -> None:
     with Spool(home / "spool.db") as spool:
         spool.append([arrival(event("e"), SCHEMA)._replace(received_at=int((time.time() + 3600) * 1e6))])
-    with running.ended(start(home)):
+    with running.ended(start(home, server="quick")):
         found = metrics(port)
     assert (found["sluice_loader_lag_seconds", SCHEMA], found["sluice_spool_events", SCHEMA]) == (0, 1)
 
 
-def test_strangers_make_no_new_lines_of_metrics(port: int, path: str, receiver: Running) -> None:
+def test_strangers_make_no_new_lines_of_metrics(page: Page) -> None:
     def names() -> set[tuple[str, ...]]:
-        found = metrics(port)
+        found = metrics(page.port)
         return {sample[:-1] if sample[0].startswith("sluice_unmatched_requests") else sample for sample in found}
 
     before = names()
     for number in range(30):
-        receiver.post(f"/v1/schema{number}/{new_token()}", event("y"))
-        receiver.request("GET", f"/{number}")
+        page.receiver.post(f"/v1/schema{number}/{new_token()}", event("y"))
+        page.receiver.request("GET", f"/{number}")
     time.sleep(1.1)
     assert names() - before <= {("sluice_unmatched_requests_total",)}
 
@@ -147,9 +176,9 @@ def test_strangers_make_no_new_lines_of_metrics(port: int, path: str, receiver: 
      ("127.0.0.1", 200), ("localhost:1", 200), ("evil.example:{}", 421), ("evil.example", 421), ("10.1.2.3:{}", 421),
      ("localhost.evil.example:{}", 421), ("localhost@evil.example:{}", 421), ("127.0.0.1:{}:1", 421), ("", 421)],
 )  # fmt: skip
-def test_only_its_own_names_are_answered(port: int, receiver: Running, host: str, status: int) -> None:
+def test_only_its_own_names_are_answered(page: Page, host: str, status: int) -> None:
     for path in ("/", "/metrics", "/health", "/ready", "/nothing"):
-        reply = get(port, path, host=host.format(port))
+        reply = get(page.port, path, host=host.format(page.port))
         assert reply.status == (404 if status == 200 and path == "/nothing" else status)
         assert status == 200 or SCHEMA.encode() not in reply.body
 
@@ -184,7 +213,7 @@ def test_told_so_it_listens_on_every_address_says_that_it_is_open_and_still_look
     home: Path, port: int, path: str
 ) -> None:
     set_setting(home, "admin_host", "0.0.0.0")  # noqa: S104
-    with running.ended(start(home)) as receiver:
+    with running.ended(start(home, server="quick")) as receiver:
         assert get(port, "/health").status == 200
         assert get(port, "/", host=f"10.1.2.3:{port}").status == 200
         assert get(port, "/", host=f"evil.example:{port}").status == 421
@@ -200,7 +229,7 @@ def test_an_address_that_is_not_this_machine_s_is_said_and_keeps_no_delivery_out
     home: Path, port: int, path: str
 ) -> None:
     set_setting(home, "admin_host", "192.0.2.1")
-    with running.ended(start(home)) as receiver:
+    with running.ended(start(home, server="quick")) as receiver:
         assert receiver.post(path, event("e")).status == 200
         trouble = until(lambda: ask_sync(home, "status")["admin"]["trouble"])
         assert trouble.startswith(f"can't listen on 192.0.2.1, port {port}: ")
@@ -208,13 +237,13 @@ def test_an_address_that_is_not_this_machine_s_is_said_and_keeps_no_delivery_out
         assert get(port, "/health").status == 200
 
 
-def test_every_answer_forbids_what_a_browser_might_do_with_it(port: int, receiver: Running) -> None:
+def test_every_answer_forbids_what_a_browser_might_do_with_it(page: Page) -> None:
     for reply in (
-        get(port, "/"),
-        get(port, "/metrics"),
-        get(port, "/no"),
-        get(port, "/", "POST"),
-        get(port, "/", host="x"),
+        get(page.port, "/"),
+        get(page.port, "/metrics"),
+        get(page.port, "/no"),
+        get(page.port, "/", "POST"),
+        get(page.port, "/", host="x"),
     ):
         policy = reply.headers["content-security-policy"]
         assert policy.startswith("default-src 'none'; style-src 'sha256-")
@@ -227,47 +256,42 @@ def test_every_answer_forbids_what_a_browser_might_do_with_it(port: int, receive
         assert "server" not in reply.headers
 
 
-def test_it_takes_no_delivery_and_the_receiver_s_port_shows_nothing_of_it(
-    port: int, path: str, receiver: Running
-) -> None:
+def test_it_takes_no_delivery_and_the_receiver_s_port_shows_nothing_of_it(page: Page) -> None:
     for method in ("POST", "PUT", "DELETE", "OPTIONS", "TRACE"):
-        reply = get(port, path, method, body=event("x"))
+        reply = get(page.port, page.path, method, body=event("x"))
         assert (reply.status, reply.headers["allow"]) == (405, "GET, HEAD")
-    assert ask_sync(receiver.home, "status")["schemas"] == {}
+    assert ask_sync(page.receiver.home, "status")["schemas"] == {}
     for shown in ("/", "/metrics", "/health", "/ready"):
-        assert receiver.request("GET", shown).status == 404
-    head = get(port, "/", "HEAD")
+        assert page.receiver.request("GET", shown).status == 404
+    head = get(page.port, "/", "HEAD")
     assert (head.status, head.body) == (200, b"")
     assert int(head.headers["content-length"]) > 1000
 
 
-def test_nonsense_is_answered_or_cut_off_and_quotes_nothing(port: int, receiver: Running) -> None:
-    get(port, "/health")
+def test_nonsense_is_answered_or_cut_off_and_quotes_nothing(page: Page) -> None:
     for sent in (
         b"nonsense <b>\r\n\r\n",
         b"GET /<b> HTTP/9.9\r\n\r\n",
         b"GET " + b"a" * 70_000 + b" HTTP/1.1\r\n\r\n",
-        f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode(),
+        f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{page.port}\r\nHost: 127.0.0.1:{page.port}\r\n\r\n".encode(),
         b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 200 + b"\r\n",
     ):
-        with socket.create_connection(("127.0.0.1", port), timeout=10) as connection, contextlib.suppress(OSError):
+        with socket.create_connection(("127.0.0.1", page.port), timeout=10) as connection, contextlib.suppress(OSError):
             connection.sendall(sent)
             answer = connection.makefile("rb").read()
             assert b"<b>" not in answer
             assert b" 200 " not in answer
-    assert get(port, "/health").status == 200
+    assert get(page.port, "/health").status == 200
 
 
-def test_a_length_below_nothing_is_none(port: int, receiver: Running) -> None:
-    get(port, "/health")
-    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
-        connection.sendall(f"POST / HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Length: -1\r\n\r\n".encode())
+def test_a_length_below_nothing_is_none(page: Page) -> None:
+    with socket.create_connection(("127.0.0.1", page.port), timeout=30) as connection:
+        connection.sendall(f"POST / HTTP/1.1\r\nHost: 127.0.0.1:{page.port}\r\nContent-Length: -1\r\n\r\n".encode())
         assert connection.recv(1000).startswith(b"HTTP/1.1 405 "), "though the body never ends"
 
 
-def test_a_request_that_trickles_in_is_cut_off(port: int, receiver: Running) -> None:
-    get(port, "/health")
-    with socket.create_connection(("127.0.0.1", port), timeout=0.2) as connection:
+def test_a_request_that_trickles_in_is_cut_off(page: Page) -> None:
+    with socket.create_connection(("127.0.0.1", page.port), timeout=0.2) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nx: ")
         for _ in range(300):  # a byte each fifth of a second
             try:
@@ -282,11 +306,11 @@ def test_a_request_that_trickles_in_is_cut_off(port: int, receiver: Running) -> 
             raise AssertionError("it holds the connection for as long as it likes")
 
 
-def test_a_page_is_made_once_a_second_however_many_ask(port: int, receiver: Running) -> None:
-    get(port, "/")
+def test_a_page_is_made_once_a_second_however_many_ask(page: Page) -> None:
+    get(page.port, "/")
     asked = 60
     with ThreadPoolExecutor(8) as pool:
-        pages = list(pool.map(lambda _: get(port, "/metrics").body, range(asked)))
+        pages = list(pool.map(lambda _: get(page.port, "/metrics").body, range(asked)))
     assert len(set(pages)) < asked / 2, "each has the processor time of its making"
 
 
@@ -313,7 +337,7 @@ def test_a_spool_that_another_holds_makes_it_not_ready_and_the_page_shows_what_w
     assert "<dt>accepted</dt><dd>1</dd>" in fresh(port).body.decode()
     with contextlib.closing(sqlite3.connect(home / "spool.db", isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
-        time.sleep(1.1)
+        time.sleep(FRESH_S)
         started = time.monotonic()
         assert get(port, "/ready").status == 503
         assert get(port, "/health").status == 200
@@ -331,7 +355,7 @@ def test_a_taken_port_keeps_no_delivery_out_is_said_and_is_taken_when_it_is_free
         other.listen()
         port = other.getsockname()[1]
         set_setting(home, "admin_port", port)
-        with running.ended(start(home)) as receiver:
+        with running.ended(start(home, server="quick")) as receiver:
             assert receiver.post(path, event("e")).status == 200
             trouble = until(lambda: ask_sync(home, "status")["admin"]["trouble"])
             assert f"port {port} is taken by another process" in trouble
@@ -361,10 +385,10 @@ def test_a_successor_takes_it_over_with_its_history(home: Path, port: int, path:
     receiver.post(path, event("a"))
     receiver.post(path, b"[]")
     assert "Last hour: 2 events, 1 rejected" in fresh(port).body.decode()
-    with running.ended(start(home, port=receiver.port)) as new:
+    with running.ended(start(home, server="quick", port=receiver.port)) as new:
         new.post(path, event("b"))
         assert receiver.process.wait(30) == 0
-        text = until(lambda: (seen := fresh(port).body.decode()) and f"pid {new.process.pid}" in seen and seen)
+        text = until(lambda: seen if f"pid {new.process.pid}" in (seen := fresh(port).body.decode()) else None)
         assert "Last hour: 3 events, 1 rejected" in text
         assert "there is no status page" not in new.log()
 
@@ -387,12 +411,12 @@ def get_or_none(port: int, host: str | None = None) -> int | None:
 
 def test_a_broken_history_costs_the_charts_alone(home: Path, port: int, path: str) -> None:
     (home / "history.db").write_bytes(b"not a database, but long enough to be looked at as one " * 50)
-    with running.ended(start(home)) as receiver:
+    with running.ended(start(home, server="quick")) as receiver:
         assert receiver.post(path, event("e")).status == 200
         assert fresh(port).status == 200
     (home / "history.db").unlink()
     (home / "history.db").mkdir()
-    with running.ended(start(home)) as receiver:
+    with running.ended(start(home, server="quick")) as receiver:
         assert receiver.post(path, event("f")).status == 200
         assert "<dt>accepted</dt><dd>2</dd>" in fresh(port).body.decode()
         assert "the charts are left out" in receiver.log()

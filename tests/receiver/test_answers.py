@@ -278,6 +278,7 @@ def test_every_wrong_token_gets_the_same_401(shared: Running, path: str) -> None
     assert rows(shared, path) == []
 
 
+@pytest.mark.nightly
 def test_the_time_of_a_401_tells_nothing(shared: Running, path: str) -> None:
     """Coarse on purpose: it finds a look-up in a file or a database, not a nanosecond."""
     schema = path.split("/")[2]
@@ -361,7 +362,7 @@ def _signed_path(shared: Running, *keys: str) -> str:
 def test_a_signed_endpoint_takes_either_key_and_nothing_else(
     shared: Running, key: str, timestamp: str, body: bytes, signature: str
 ) -> None:
-    def post(path: str, body: bytes = body, **headers: str) -> int:
+    def post(path: str, body: bytes = body, /, **headers: str) -> int:
         return shared.post(path, body, **headers).status
 
     right = {"x_cio_timestamp": timestamp, "x_cio_signature": signature}

@@ -17,7 +17,7 @@ ARRIVAL = Arrival("h", "s", 1, "e", None, None, None, b"{}", None)
 class FakeSpool:
     """Stores in a list; `trouble` is called before each batch."""
 
-    def __init__(self, trouble: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, trouble: Callable[[], object] = lambda: None) -> None:
         self.batches: list[list[Arrival]] = []
         self.trouble = trouble
         self.closed = 0

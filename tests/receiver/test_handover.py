@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -11,8 +12,16 @@ import pytest
 from receiver.control import Conversation, ask_sync
 from tests.receiver import running
 from tests.receiver.running import Running, Senders, end, event, register, spooled, start
+from tests.support import sizes
 from tests.support.postgres import free_port
 from tests.support.waiting import until
+
+
+@pytest.fixture
+def receiver(home: Path) -> Iterator[Running]:
+    """One that leaves quickly. Under load below, the product's own leaves as it does."""
+    with running.ended(start(home, server="quick")) as started:
+        yield started
 
 
 async def hand_over(home: Path, times: int, server: str | None = None, fresh: int = 12) -> Senders:
@@ -35,10 +44,10 @@ async def hand_over(home: Path, times: int, server: str | None = None, fresh: in
 
 
 def test_hand_overs_under_load_lose_no_delivery_and_break_no_connection(home: Path) -> None:
-    senders = asyncio.run(hand_over(home, 3))
+    senders = asyncio.run(hand_over(home, sizes.of(2, 3)))
     assert senders.errors == []
     assert set(senders.answers) == {200}
-    assert len(senders.acked) > 500
+    assert len(senders.acked) > 100
     assert senders.acked <= {row.event_id for row in spooled(home)}
 
 
@@ -50,7 +59,7 @@ def test_closing_a_shared_port_s_listener_instead_is_noticed(home: Path) -> None
 
 def test_a_successor_takes_over_everything_and_leaves_one_of_each_process(home: Path, receiver: Running) -> None:
     old_loader = until(lambda: ask_sync(home, "status")["loader"]["pid"])
-    with running.ended(start(home, port=receiver.port)) as new:
+    with running.ended(start(home, server="quick", port=receiver.port)) as new:
         assert ask_sync(home, "ping")["pid"] == new.process.pid
         assert new.port == receiver.port
         assert receiver.process.wait(30) == 0
@@ -66,9 +75,9 @@ def test_a_delivery_that_is_half_way_in_is_still_taken_by_the_one_that_leaves(ho
     body = event("half-way")
     connection = receiver.raw(f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode())
     connection.sendall(body[:10])
-    with running.ended(start(home, port=receiver.port)):
+    with running.ended(start(home, server="quick", port=receiver.port)):
         with contextlib.suppress(TimeoutError):
-            connection.settimeout(1.5)
+            connection.settimeout(0.5)
             connection.recv(1)
         connection.settimeout(10)
         connection.sendall(body[10:])
@@ -90,7 +99,7 @@ def test_a_successor_that_dies_on_the_way_leaves_the_old_one_in_charge(
     assert until(lambda: Path(receiver.facts["control"]).exists() and ask_sync(home, "ping")["pid"])
     assert ask_sync(home, "ping")["pid"] == receiver.process.pid
     until(lambda: receiver.post(path, event("still")).status == 200)
-    with running.ended(start(home, port=receiver.port)) as new:
+    with running.ended(start(home, server="quick", port=receiver.port)) as new:
         assert new.post(path, event("and again")).status == 200
         assert receiver.process.wait(30) == 0
 
@@ -109,7 +118,7 @@ def test_a_successor_that_dies_with_the_control_socket_gives_it_back(home: Path,
 
 def test_another_port_is_served_before_the_old_one_is_given_up(home: Path, receiver: Running) -> None:
     path = register(home)
-    with running.ended(start(home, port=free_port())) as new:
+    with running.ended(start(home, server="quick", port=free_port())) as new:
         assert new.port != receiver.port
         assert receiver.process.wait(30) == 0
         until(lambda: new.post(path, event("moved")).status == 200)
@@ -120,6 +129,6 @@ def test_another_port_is_served_before_the_old_one_is_given_up(home: Path, recei
 def test_a_receiver_that_hangs_is_ended_by_the_next(home: Path, receiver: Running) -> None:
     path = register(home)
     Path(receiver.facts["control"]).unlink()
-    with running.ended(start(home, port=receiver.port)) as new:
+    with running.ended(start(home, server="quick", port=receiver.port)) as new:
         assert receiver.process.wait(30) == 0
         until(lambda: new.post(path, event("new")).status == 200)

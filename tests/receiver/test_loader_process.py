@@ -18,6 +18,7 @@ from receiver.admin.history import History
 from receiver.registry import Loading, Registry, SchemaEntry
 from receiver.spool import Spool
 from tests.receiver.scene import Scene, arrival, body
+from tests.support import sizes
 from tests.support.waiting import until
 
 ROOT = Path(__file__).parents[2]
@@ -121,7 +122,7 @@ def test_a_loader_killed_amid_a_batch_that_it_splits_loses_and_doubles_nothing(s
 def test_a_loader_killed_at_random_moments_under_load_loses_and_doubles_nothing(scene: Scene) -> None:
     scene.schema(loading="append")
     sent = 0
-    for round_ in range(4):
+    for round_ in range(sizes.of(3, 4)):
         with loader_process(scene.home) as process:
             started = time.monotonic()
             while time.monotonic() < started + 0.4 + 0.1 * round_:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from receiver import logs
 from receiver.control import ask_sync
 from receiver.logs import Formatter, Sparingly, facts, readable
 from receiver.rejects import kind
@@ -77,7 +76,7 @@ def test_nothing_in_a_log_moves_a_terminal_s_cursor() -> None:
 
 def test_only_so_many_lines_a_minute_and_then_how_many_were_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 600.0
-    monkeypatch.setattr(logs.time, "monotonic", lambda: now)
+    monkeypatch.setattr("receiver.logs.time.monotonic", lambda: now)
     sparingly = Sparingly(lines=2)
     assert [sparingly.may_say("a") for _ in range(5)] == [{}, {}, None, None, None]
     assert sparingly.may_say("b") == {}

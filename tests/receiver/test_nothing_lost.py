@@ -16,6 +16,8 @@ from provider import postgres
 from tests.receiver import running
 from tests.receiver.running import Senders, end, event, register, spooled, start
 from tests.receiver.scene import Scene
+from tests.support import sizes
+from tests.support.postgres import initdb_from_template
 from tests.support.waiting import until
 
 
@@ -30,7 +32,7 @@ async def kill_again_and_again(home: Path, times: int, server: str | None = None
         senders = Senders(port, path, keep_alive=24, fresh=2, name=f"{round_}-")
         try:
             async with senders.at_work():
-                await asyncio.sleep(0.4)
+                await asyncio.to_thread(until, lambda senders=senders: len(senders.acked) > 100)
                 receiver.kill()
         finally:
             end(receiver)
@@ -39,14 +41,13 @@ async def kill_again_and_again(home: Path, times: int, server: str | None = None
 
 
 def test_what_was_answered_200_is_stored_whenever_the_receiver_is_killed(home: Path) -> None:
-    acked, stored = asyncio.run(kill_again_and_again(home, 5))
-    assert len(acked) > 500
+    acked, stored = asyncio.run(kill_again_and_again(home, sizes.of(3, 5)))
     assert acked - stored == set()
 
 
 def test_an_answer_before_the_commit_is_noticed(home: Path) -> None:
     """The control: the same kills on a receiver that answers too early."""
-    acked, stored = asyncio.run(kill_again_and_again(home, 4, server="early_answer"))
+    acked, stored = asyncio.run(kill_again_and_again(home, sizes.of(1, 4), server="early_answer"))
     assert acked - stored != set()
 
 
@@ -101,7 +102,8 @@ def warehouse() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="sluice-lost-") as folder:
         os.chmod(folder, 0o755)  # noqa: PTH101, S103 - PostgreSQL's account must pass when we are root
         home = Path(folder) / "dev"
-        postgres.ensure(home, 0)
+        with initdb_from_template():
+            postgres.ensure(home, 0)
         yield home
         postgres.stop(home)
 
@@ -123,7 +125,8 @@ async def kill_everything_under_load(
     try:
         async with senders.at_work():
             for number in range(times):
-                await asyncio.sleep(0.5)
+                so_many = len(senders.acked) + 100
+                await asyncio.to_thread(until, lambda so_many=so_many: len(senders.acked) > so_many)
                 if number % 2:
                     await asyncio.to_thread(kill_postgres, warehouse)
                     await asyncio.sleep(0.3)
@@ -152,12 +155,11 @@ def delivered_and_loaded(
 
 
 def test_what_was_answered_200_is_in_data_exactly_once_whatever_is_killed(home: Path, warehouse: Path) -> None:
-    senders, loaded = delivered_and_loaded(home, "kept", warehouse, times=4)
-    assert len(senders.acked) > 500
+    senders, loaded = delivered_and_loaded(home, "kept", warehouse, times=sizes.of(3, 4))
     assert len(senders.errors) > 50, "else no event was under way when the receiver was killed"
     assert {event_id for event_id in senders.acked if loaded[event_id] != 1} == set()
 
 
 def test_control_an_answer_before_the_commit_loses_events_on_the_way_to_data(home: Path, warehouse: Path) -> None:
-    senders, loaded = delivered_and_loaded(home, "lost", warehouse, times=2, server="early_answer")
+    senders, loaded = delivered_and_loaded(home, "lost", warehouse, times=sizes.of(1, 2), server="early_answer")
     assert {event_id for event_id in senders.acked if loaded[event_id] != 1} != set()

@@ -38,7 +38,7 @@ def test_what_is_put_is_got_and_what_is_removed_is_gone_however_often(registry: 
         registry.remove_endpoint("a" * 64)
         registry.remove_schema("stitch_customerio")
         registry.set_setting("warehouse_dsn", None)
-    assert registry.get_endpoint("a" * 64) is registry.get_schema("stitch_customerio") is None
+    assert (registry.get_endpoint("a" * 64), registry.get_schema("stitch_customerio")) == (None, None)
     assert (registry.endpoints(), registry.schemas(), registry.settings()) == ([unsigned], [], {})
 
 

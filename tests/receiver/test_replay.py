@@ -24,6 +24,7 @@ from receiver.event import Event, parse
 from receiver.registry import Loading
 from receiver.rejects import kind
 from receiver.replay import Outcome, Wanted
+from receiver.rows import TABLE_VERSION
 from receiver.spool import Arrival
 from receiver.warehouse import Connection
 from tests.receiver.scene import Scene, arrival, body, unchecked
@@ -92,7 +93,7 @@ def test_a_replayed_row_is_as_it_had_been_loaded_when_it_came(scene: Scene) -> N
     event_id, object_type, metric, timestamp, payload, received_at, batched_at, found, version = row
     assert (event_id, object_type, metric, timestamp) == ("a", "email", "sent", 1_790_000_000)
     assert payload == json.loads(body("a", data={"x": [1]}))
-    assert (found, version) == (sequence, warehouse.TABLE_VERSION)
+    assert (found, version) == (sequence, TABLE_VERSION)
     assert received_at == datetime.fromtimestamp(0, UTC) + timedelta(microseconds=sequence // 1000)
     assert received_at <= rejected_at < batched_at == replayed_at
 

@@ -50,7 +50,7 @@ def test_sequences_rise_even_when_the_clock_steps_back(
     home: Path, spool: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     times = iter([1000, 500, 500, 3000])
-    monkeypatch.setattr(spools.time, "time_ns", lambda: next(times))
+    monkeypatch.setattr("receiver.spool.time.time_ns", lambda: next(times))
     assert spool.append([arrival("1"), arrival("2")]) == (1000, 1001)
     assert spool.append([arrival("3")]) == (1002, 1002)
     assert spool.delete_through("a", 1002, loaded=3, rejected=0) == 3
@@ -62,7 +62,7 @@ def test_sequences_rise_even_when_the_clock_steps_back(
 def test_a_transaction_that_fails_stores_and_counts_nothing(spool: Spool) -> None:
     spool.append([arrival("before")])
     before = spool.report()
-    broken: Any = arrival("broken")._replace(received_at=None)
+    broken: Any = arrival("broken")._replace(received_at=None)  # type: ignore[arg-type]
     with pytest.raises(sqlite3.IntegrityError):
         spool.append([arrival("good"), broken])
     assert spool.report() == before

@@ -162,6 +162,6 @@ def test_it_starts_before_there_is_any_registry(home: Path, receiver: Running) -
 def test_a_folder_with_spaces_and_a_long_path(tmp_path: Path) -> None:
     home = tmp_path / ("a long folder with spaces " * 5) / "dev"
     home.mkdir(parents=True)
-    with running.ended(start(home)) as receiver:
+    with running.ended(start(home, server="quick")) as receiver:
         assert ask_sync(home, "ping")["pid"] == receiver.process.pid
         assert receiver.stop() == 0

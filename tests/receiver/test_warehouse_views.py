@@ -19,6 +19,7 @@ from receiver.event import Event, parse
 from receiver.registry import Loading
 from receiver.spool import SpooledRow
 from receiver.warehouse import Connection
+from tests.support import sizes
 from tests.support.postgres import PostgresServer
 
 SAMPLES = Path(__file__).parents[2] / "samples"
@@ -267,7 +268,7 @@ def any_values(connection: Connection) -> Connection:
     return connection
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=sizes.of(20, 60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=ANY_JSON, fields=st.dictionaries(st.sampled_from(CHANNELS["email"]), ANY_JSON), time=ANY_JSON)
 def test_no_value_fails_a_query(any_values: Connection, data: object, fields: dict[Any, object], time: object) -> None:
     body: dict[str, Any] = {"event_id": "e", "object_type": "email", "metric": "m", "timestamp": time, "data": data}

@@ -10,6 +10,7 @@ test_journeys, test_first_day, test_secrets and test_killed use them.
 
 import asyncio
 import contextlib
+import gc
 import os
 import runpy
 import threading
@@ -111,4 +112,9 @@ def attached(root: Path, environment: Mapping[str, str], more: Providers | None 
         served.enter_context(patch.dict(os.environ, changed))
         ports = {name: served.enter_context(provider_server(make)) for name, make in providers.items()}
         address = served.enter_context(language_host(program, root))
-        yield address, ",".join(f"{name}:{port}" for name, port in ports.items())
+        try:
+            yield address, ",".join(f"{name}:{port}" for name, port in ports.items())
+        finally:
+            # The coroutines of a program that the engine gave up end here, and not wherever the next collection is: in
+            # the middle of Python's own ast.parse, say, which then fails (python/cpython#106905).
+            gc.collect()

@@ -24,7 +24,7 @@ import yaml
 
 from provider import daemons, postgres
 from tests.support.attached import Providers, attached
-from tests.support.postgres import free_port
+from tests.support.postgres import free_port, initdb_from_template
 from tools import interrupted
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
@@ -71,6 +71,7 @@ class Stack:
     language_host: str | None = None
     """The address of the one in the test process, where it is attached."""
     _outputs: dict[str, Any] | None = None
+    _seen_up: tuple[Any, int] | None = None
 
     @classmethod
     def clone(cls, root: Path, environment: Mapping[str, str]) -> "Stack":
@@ -107,9 +108,12 @@ class Stack:
 
     def command(self, *arguments: str) -> list[str]:
         """The command line of a `pulumi` of this stack."""
-        runs_the_program = self.language_host is not None and arguments[0] in ("up", "preview")
-        client = [f"--client={self.language_host}"] if runs_the_program else []
-        return ["pulumi", *arguments, *client, "--non-interactive"]
+        return ["pulumi", *arguments, *self.where_the_program_is(arguments[0]), "--non-interactive"]
+
+    def where_the_program_is(self, command: str) -> list[str]:
+        """The option with which a `pulumi up` or `preview` runs the program of the test process."""
+        runs_it = self.language_host is not None and command in ("up", "preview")
+        return [f"--client={self.language_host}"] if runs_it else []
 
     def pulumi(self, *arguments: str, check: bool = False, stdin: str | None = None) -> Ran:
         self._outputs = None
@@ -131,7 +135,25 @@ class Stack:
 
     def up(self, *flags: str) -> list[Step]:
         """`pulumi up`, which must succeed; returns what the engine did, in the order in which it was finished."""
-        return self._run("up", "--yes", "--skip-preview", *flags)
+        steps = self._run("up", "--yes", "--skip-preview", *flags)
+        self._seen_up = self._seen()
+        return steps
+
+    def bring_up(self, *integrations: Mapping[str, Any], **config: Any) -> None:
+        """What a test of a shared stack begins from, whatever the one before left: declared so, and up.
+
+        Nothing is run where the last `up` did just that, and all runs still.
+        """
+        self.declare(*integrations, **config)
+        if self._seen_up is None or self._seen_up != self._seen() or "stopped" in daemons.states(self.home).values():
+            self.up()
+
+    def _seen(self) -> tuple[Any, int] | None:
+        """The config file, and when the state was last written; None where that is a backend's of another place."""
+        config = self.root / "Pulumi.dev.yaml"
+        if not (config.exists() and self._state.exists()):
+            return None
+        return yaml.safe_load(config.read_text()), self._state.stat().st_mtime_ns
 
     def preview(self, *flags: str) -> list[Step]:
         return self._run("preview", "--diff", *flags)
@@ -199,7 +221,11 @@ class Stack:
         return ran
 
     def state_file(self) -> str:
-        return (self.root / ".sluice/.pulumi/stacks/sluice/dev.json").read_text()
+        return self._state.read_text()
+
+    @property
+    def _state(self) -> Path:
+        return self.root / ".sluice/.pulumi/stacks/sluice/dev.json"
 
 
 @contextmanager
@@ -235,8 +261,8 @@ def real_clone() -> Iterator[Stack]:
 
 @contextmanager
 def temporary_clone() -> Iterator[Stack]:
-    """As `real_clone`, with program and provider in the test process."""
-    with real_clone() as made, attach(made):
+    """As `real_clone`, with program and provider in the test process, and a PostgreSQL from the session's template."""
+    with initdb_from_template(), real_clone() as made, attach(made):
         yield made
 
 

@@ -7,7 +7,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def until(condition: Callable[[], T], seconds: float = 20, what: str = "") -> T:
+def until(condition: Callable[[], T | None], seconds: float = 20, what: str = "") -> T:
     """Asks until `condition` is true, and returns what it said. Fails after `seconds`, naming `what`."""
     give_up = time.monotonic() + seconds
     while not (value := condition()):

@@ -1,5 +1,6 @@
 """Which engine is used, and what is said when there is none. No network, no Go: executables made for the test."""
 
+import shutil
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -202,19 +203,50 @@ class TestPlugins:
         (tmp_path / "a home" / ".pulumi" / "plugins" / "resource-random-v4.21.4.partial").touch()
         assert not self.installed(tmp_path, "resource-random-v4.21.4")
 
-    def test_a_real_one_on_path_counts_and_the_stand_in_of_a_clone_does_not(self, tmp_path: Path) -> None:
+    def test_a_real_one_on_path_counts_and_a_stand_in_does_not(self, tmp_path: Path) -> None:
         executable(tmp_path / "bin", "pulumi-resource-random")
-        executable(tmp_path / "clone" / "tools" / "engine" / "random_standin", "pulumi-resource-random")
         assert plugins.is_installed("random", "4.21.4", environment(tmp_path, tmp_path / "bin"))
-        standin = tmp_path / "clone" / "tools" / "engine" / "random_standin"
+        standin = tmp_path / build.standin_folder("4.0.0")
+        executable(standin, "pulumi-resource-random")
         assert not plugins.is_installed("random", "4.21.4", environment(tmp_path, standin))
 
-    def test_where_it_cannot_be_downloaded_the_stand_in_serves_and_is_not_tried_every_time(
-        self, tmp_path: Path
-    ) -> None:
-        tried = tmp_path / "tried"
-        executable(tmp_path / "bin", "pulumi", f'echo "$*" >> "{tried}"; exit 1')
+    CANNOT_DOWNLOAD = 'echo "$*" >> "{tried}"; exit 1'
+    GO = 'echo "$PWD|$CGO_ENABLED|$*" >> "{built}"; while [ "$1" != -o ]; do shift; done; cp /bin/sh "$2"'
+
+    def test_where_it_cannot_be_downloaded_a_stand_in_is_built_once_and_serves(self, tmp_path: Path) -> None:
+        """A `go` that notes how it was called stands in for the toolchain. The download isn't tried every time."""
+        tried, built, kept = tmp_path / "tried", tmp_path / "built", tmp_path / "kept"
+        executable(tmp_path / "bin", "pulumi", self.CANNOT_DOWNLOAD.format(tried=tried))
+        executable(tmp_path / "bin", "go", self.GO.format(built=built))
         env = environment(tmp_path, tmp_path / "bin", Path("/usr/bin"), Path("/bin"))
+        version = plugins.pinned("random")
         for _ in range(2):
-            assert plugins.ready("local", env, tmp_path / "kept") == [plugins.STANDINS["random"]]
-        assert tried.read_text() == f"plugin install resource random {plugins.pinned('random')}\n"
+            assert plugins.ready("local", env, kept) == [kept / build.standin_folder(version)]
+        assert (kept / build.standin_folder(version) / "pulumi-resource-random").stat().st_mode & 0o111
+        assert tried.read_text() == f"plugin install resource random {version}\n"
+        [call] = built.read_text().splitlines()
+        assert call.startswith(f"{build.HERE / 'cli'}|0|build -mod=readonly")
+        assert f"-X main.version={version}" in call
+        assert [left.name for left in kept.iterdir() if left.name.startswith("building-")] == []
+
+    def test_without_go_the_ways_out_are_named_and_the_next_time_tries_the_download_again(self, tmp_path: Path) -> None:
+        tried = tmp_path / "tried"
+        executable(tmp_path / "bin", "pulumi", self.CANNOT_DOWNLOAD.format(tried=tried))
+        env = environment(tmp_path, tmp_path / "bin")
+        version = plugins.pinned("random")
+        for _ in range(2):
+            with pytest.raises(plugins.NoPlugin) as error:
+                plugins.ready("local", env, tmp_path / "kept")
+            for way in (f"pulumi plugin install resource random {version}", "--file ARCHIVE", "no Go toolchain"):
+                assert way in str(error.value)
+        assert len(tried.read_text().splitlines()) == 2
+
+    def test_a_stand_in_of_another_source_is_another_one(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """An older clone's isn't taken for this one's, though they share the cache."""
+        before = build.standin_folder("4.21.4")
+        shutil.copytree(build.HERE / "cli", tmp_path / "cli")
+        monkeypatch.setattr(build, "HERE", tmp_path)
+        assert build.standin_folder("4.21.4") == before
+        with (tmp_path / "cli" / "random" / "main.go").open("a") as source:
+            source.write("// changed\n")
+        assert build.standin_folder("4.21.4") != before

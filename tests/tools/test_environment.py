@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from tools import environment
-from tools.engine.plugins import STANDINS
+from tools.engine import build
 
 ROOT = Path('/home/me/my $HOME\'s "clone"')
 ENGINE = Path("/home/me/.cache/sluice/engine/v1 x")
+STANDIN = ENGINE.with_name(f"{build.STANDIN}-4.21.4-0123456789ab")
 
 
 def made(outer: dict[str, str], **more: object) -> dict[str, str]:
@@ -17,9 +18,8 @@ def made(outer: dict[str, str], **more: object) -> dict[str, str]:
 
 
 def test_the_engine_comes_first_on_path_then_stand_ins_then_the_environment_of_the_project() -> None:
-    standin = STANDINS["random"]
-    path = made({"PATH": "/usr/bin:/bin"}, standins=[standin])["PATH"]
-    assert path.split(":") == [str(ENGINE), str(standin), f"{ROOT}/.venv/bin", "/usr/bin", "/bin"]
+    path = made({"PATH": "/usr/bin:/bin"}, standins=[STANDIN])["PATH"]
+    assert path.split(":") == [str(ENGINE), str(STANDIN), f"{ROOT}/.venv/bin", "/usr/bin", "/bin"]
 
 
 def test_it_is_the_same_when_it_is_made_in_a_shell_that_has_it() -> None:
@@ -28,8 +28,8 @@ def test_it_is_the_same_when_it_is_made_in_a_shell_that_has_it() -> None:
 
 
 def test_a_stand_in_of_before_leaves_path_when_the_real_plugin_has_come() -> None:
-    with_standin = made({"PATH": "/usr/bin"}, standins=[STANDINS["random"]])
-    assert str(STANDINS["random"]) not in made(with_standin)["PATH"]
+    with_standin = made({"PATH": "/usr/bin"}, standins=[STANDIN])
+    assert str(STANDIN) not in made(with_standin)["PATH"]
 
 
 def test_no_plugin_is_downloaded_by_itself() -> None:

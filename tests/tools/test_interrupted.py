@@ -135,7 +135,8 @@ def test_a_url_that_the_state_does_not_know_is_noted_then_revoked_and_the_others
     with Registry(tmp_path / "registry.db") as registry:
         for hash in (made, pending):
             registry.put_endpoint(EndpointEntry(hash, "s", "primary", "customerio", False, ()))
-    resources = [{"type": "sluice:index:Endpoint", "inputs": its(made), "delete": True}, {"type": "other"}]
+    endpoint: dict[str, Any] = {"type": "sluice:index:Endpoint", "inputs": its(made), "delete": True}
+    resources = [endpoint, {"type": "other"}]
     strays = interrupted.strays(tmp_path, resources)
     assert [stray.hash for stray in strays] == [pending]
     with Registry(tmp_path / "registry.db") as registry:

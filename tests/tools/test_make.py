@@ -50,6 +50,11 @@ def test_a_query_reaches_the_tools_as_it_was_typed(tmp_path: Path) -> None:
     assert not touched.exists()
 
 
+def test_a_tier_is_one_that_was_typed(tmp_path: Path) -> None:
+    assert passed(tmp_path, "TIER=unit")["SLUICE_TIER"] == "unit"
+    assert passed(tmp_path, environment={"TIER": "unit"})["SLUICE_TIER"] == ""
+
+
 def test_a_display_name_may_have_spaces(tmp_path: Path) -> None:
     assert passed(tmp_path, "NAME=Stitch Customer.io")["SLUICE_NAME"] == "Stitch Customer.io"
 

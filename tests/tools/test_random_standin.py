@@ -1,105 +1,216 @@
-"""The stand-in for the random plugin, by direct calls; the engine tests run it where the real one isn't."""
+"""The stand-in for the random plugin and the real one, by the same cases, as the engine calls them: over gRPC.
 
-import asyncio
-from collections.abc import Mapping
+The stand-in is built where there is Go; the real plugin is asked where it is installed. What the real one does beyond
+RandomPassword, and its wording, is no part of the contract.
+"""
+
+import os
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+import grpc
+import psutil
 import pytest
-from pulumi.provider.experimental import provider as api
-from pulumi.provider.experimental.property_value import PropertyValue
+from google.protobuf.empty_pb2 import Empty
+from google.protobuf.struct_pb2 import Struct
+from pulumi.runtime.proto import provider_pb2 as proto
+from pulumi.runtime.proto.provider_pb2_grpc import ResourceProviderStub
 from pulumi.runtime.rpc import UNKNOWN
 
-from tools.engine.random_standin import password
+from tests.support.waiting import until
+from tools.engine import build, engine, plugins
 
-URN = f"urn:pulumi:dev::sluice::sluice:index:Integration${password.PASSWORD}::stitch_customerio-token-primary"
+PASSWORD = "random:index/randomPassword:RandomPassword"
+URN = f"urn:pulumi:dev::sluice::sluice:index:Integration${PASSWORD}::stitch_customerio-token-primary"
 ARGS: dict[str, Any] = {"length": 43.0, "special": False, "keepers": {"version": "1"}}
+MARK = "4dabf18193072939515e22adb298388d"
+IS_SECRET = "1b47061264138c4ac30d75fd1eb44270"
 
 
-def wire(value: Any) -> PropertyValue:
-    if isinstance(value, Mapping):
-        return PropertyValue({key: wire(item) for key, item in value.items()})
-    return PropertyValue(value)
+@pytest.fixture(scope="module")
+def executable() -> Path:
+    """The stand-in's, as `make` builds it."""
+    kept = engine.cache(os.environ)
+    kept.mkdir(parents=True, exist_ok=True)
+    try:
+        return build.standin(plugins.pinned("random"), kept, os.environ) / "pulumi-resource-random"
+    except build.CannotBuild as error:
+        pytest.skip(str(error))
 
 
-def wires(values: Mapping[str, Any]) -> dict[str, PropertyValue]:
-    return {key: wire(value) for key, value in values.items()}
+@contextmanager
+def served(executable: Path) -> Iterator[ResourceProviderStub]:
+    with subprocess.Popen([executable], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            with grpc.insecure_channel(f"127.0.0.1:{int(process.stdout.readline())}") as channel:
+                provider = ResourceProviderStub(channel)
+                answered = provider.Configure(proto.ConfigureRequest(acceptSecrets=True, acceptResources=True))
+                assert answered.acceptSecrets
+                yield provider
+        finally:
+            process.terminate()
 
 
-def create(inputs: Mapping[str, Any], preview: bool = False) -> api.CreateResponse:
-    request = api.CreateRequest(URN, wires(inputs), 0, preview)
-    return asyncio.run(password.RandomPasswordProvider().create(request))
+@pytest.fixture(scope="module")
+def standin(executable: Path) -> Iterator[ResourceProviderStub]:
+    with served(executable) as provider:
+        yield provider
 
 
-def test_a_password_has_the_length_and_only_the_letters_asked_for() -> None:
-    made = password.password({"length": 5000.0, "special": False})
-    assert len(made) == 5000
-    assert set(made) == set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789")
-    assert set(password.password({"length": 3000, "special": False, "upper": False, "number": False})) == set(
-        "abcdefghijklmnopqrstuvwxyz"
-    )
+@pytest.fixture(scope="module", params=["the stand-in", "the real plugin"])
+def provider(request: pytest.FixtureRequest) -> Iterator[ResourceProviderStub]:
+    if request.param == "the stand-in":
+        yield request.getfixturevalue("standin")
+        return
+    version = plugins.pinned("random")
+    real = plugins.executable("random", version, os.environ)
+    if real is None:
+        pytest.skip(f"the random plugin {version} isn't installed")
+    with served(real) as plugin:
+        yield plugin
 
 
-def test_two_passwords_differ() -> None:
-    assert password.password(ARGS) != password.password(ARGS)
+def wire(values: Mapping[str, Any]) -> Struct:
+    struct = Struct()
+    struct.update(values)
+    return struct
 
 
-def test_the_result_is_secret_and_the_id_says_nothing() -> None:
-    made = create(ARGS)
-    assert made.resource_id == "none"
-    assert made.properties["result"].is_secret
-    assert [name for name, value in made.properties.items() if value.is_secret] == ["result"]
-    assert made.properties["upper"].value is True
+def secret(value: Any) -> dict[str, Any]:
+    return {MARK: IS_SECRET, "value": value}
 
 
-def test_a_preview_makes_none() -> None:
-    result = create(ARGS, preview=True).properties["result"]
-    assert (result.value, result.is_secret) == (UNKNOWN, True)
+def checked(provider: ResourceProviderStub, arguments: Mapping[str, Any]) -> Struct:
+    """The arguments as the engine hands them on: as `check` gave them back."""
+    answered = provider.Check(proto.CheckRequest(urn=URN, type=PASSWORD, news=wire(arguments)))
+    assert not answered.failures
+    return answered.inputs
 
 
-def test_a_refresh_keeps_the_result_secret() -> None:
-    held = wires({**ARGS, "result": "x" * 43})  # the engine may hand it over without its mark
-    request = api.ReadRequest(URN, "none", held, wires(ARGS))
-    read = asyncio.run(password.RandomPasswordProvider().read(request))
-    assert read.properties["result"].is_secret
-    assert read.properties["result"].value == "x" * 43
+def made(
+    provider: ResourceProviderStub, arguments: Mapping[str, Any] = ARGS, *, preview: bool = False
+) -> proto.CreateResponse:
+    properties = checked(provider, arguments)
+    return provider.Create(proto.CreateRequest(urn=URN, type=PASSWORD, properties=properties, preview=preview))
+
+
+def result(properties: Struct) -> str:
+    """The password among a resource's properties, which must be secret."""
+    held = properties["result"]
+    assert held[MARK] == IS_SECRET
+    return str(held["value"])
+
+
+def difference(provider: ResourceProviderStub, new: Mapping[str, Any]) -> proto.DiffResponse:
+    """What differs between a password of ARGS and what is wanted now."""
+    old = made(provider)
+    return provider.Diff(
+        proto.DiffRequest(
+            urn=URN, type=PASSWORD, id=old.id, olds=old.properties, news=checked(provider, new),
+            old_inputs=checked(provider, ARGS),
+        )
+    )  # fmt: skip
+
+
+def mistakes(provider: ResourceProviderStub, type: str, arguments: Mapping[str, Any]) -> list[tuple[str, str]]:
+    urn = f"urn:pulumi:dev::sluice::sluice:index:Integration${type}::x"
+    answered = provider.Check(proto.CheckRequest(urn=urn, type=type, news=wire(arguments)))
+    return [(failure.property, failure.reason) for failure in answered.failures]
+
+
+def test_it_says_the_version_that_the_python_package_goes_with(provider: ResourceProviderStub) -> None:
+    assert provider.GetPluginInfo(Empty()).version.removeprefix("v") == plugins.pinned("random")
+
+
+def test_a_password_has_the_length_and_only_the_letters_asked_for(provider: ResourceProviderStub) -> None:
+    lower = "abcdefghijklmnopqrstuvwxyz"
+    long = result(made(provider, {"length": 5000.0, "special": False}).properties)
+    assert len(long) == 5000
+    assert set(long) == {*lower, *lower.upper(), *"0123456789"}
+    some = {"length": 3000.0, "special": False, "upper": False, "number": False}
+    assert set(result(made(provider, some).properties)) == {*lower}
+
+
+def test_two_passwords_differ(provider: ResourceProviderStub) -> None:
+    assert result(made(provider).properties) != result(made(provider).properties)
+
+
+def test_the_result_is_secret_and_stands_nowhere_else(provider: ResourceProviderStub) -> None:
+    answered = made(provider)
+    assert answered.id == "none"
+    assert str(answered).count(result(answered.properties)) == 1
+    assert answered.properties["upper"] is True
+
+
+def test_a_preview_makes_none(provider: ResourceProviderStub) -> None:
+    assert result(made(provider, preview=True).properties) == UNKNOWN
+
+
+@pytest.mark.parametrize("marked", [True, False])
+def test_a_refresh_keeps_the_result_secret(provider: ResourceProviderStub, marked: bool) -> None:
+    """The engine may hand it over without its mark."""
+    before = made(provider)
+    held = Struct()
+    held.CopyFrom(before.properties)
+    if not marked:
+        held["result"] = result(before.properties)
+    asked = proto.ReadRequest(urn=URN, type=PASSWORD, id="none", properties=held, inputs=checked(provider, ARGS))
+    answered = provider.Read(asked)
+    assert answered.id == "none"
+    assert result(answered.properties) == result(before.properties)
 
 
 @pytest.mark.parametrize(
-    ("new", "expected"),
+    ("new", "name"),
     [
-        (ARGS, {}),
-        (ARGS | {"upper": True, "numeric": True, "number": True}, {}),
-        (ARGS | {"keepers": {"version": "1", "other": None}}, {}),
-        (ARGS | {"keepers": {"version": "2"}}, {"keepers.version": "update"}),
-        (ARGS | {"keepers": {"version": UNKNOWN}}, {"keepers.version": "update"}),
-        (ARGS | {"keepers": UNKNOWN}, {"keepers": "update"}),
-        (ARGS | {"keepers": {}}, {"keepers.version": "delete"}),
-        (ARGS | {"keepers": {"version": "1", "a.b": "x"}}, {'keepers["a.b"]': "add"}),
-        (ARGS | {"length": 44.0}, {"length": "update"}),
-        (ARGS | {"special": True}, {"special": "update"}),
-        (ARGS | {"upper": False}, {"upper": "update"}),
+        (ARGS, None),
+        (ARGS | {"upper": True, "numeric": True, "number": True}, None),
+        (ARGS | {"keepers": {"version": "1", "other": None}}, None),
+        (ARGS | {"keepers": secret({"version": "1"})}, None),
+        (ARGS | {"keepers": {"version": "2"}}, "keepers"),
+        (ARGS | {"keepers": {"version": UNKNOWN}}, "keepers"),
+        (ARGS | {"keepers": UNKNOWN}, "keepers"),
+        (ARGS | {"keepers": {}}, "keepers"),
+        (ARGS | {"keepers": {"version": "1", "a.b": "x"}}, "keepers"),
+        (ARGS | {"length": 44.0}, "length"),
+        (ARGS | {"special": True}, "special"),
+        (ARGS | {"upper": False}, "upper"),
     ],
 )
-def test_a_changed_argument_replaces_and_nothing_else_does(new: dict[str, Any], expected: dict[str, str]) -> None:
-    request = api.DiffRequest(URN, "none", create(ARGS).properties, wires(new), [])
-    found = asyncio.run(password.RandomPasswordProvider().diff(request))
-    kinds = {"add": "ADD_REPLACE", "delete": "DELETE_REPLACE", "update": "UPDATE_REPLACE"}
-    assert {path: change.kind.name for path, change in found.detailed_diff.items()} == {
-        path: kinds[kind] for path, kind in expected.items()
+def test_a_changed_argument_replaces_and_nothing_else_does(
+    provider: ResourceProviderStub, new: dict[str, Any], name: str | None
+) -> None:
+    found = difference(provider, new)
+    assert {path.split(".")[0].split("[")[0] for path in found.replaces} == ({name} if name else set())
+    assert (found.changes == proto.DiffResponse.DIFF_SOME) == (name is not None)
+    assert not found.deleteBeforeReplace
+
+
+@pytest.mark.parametrize(
+    ("keepers", "path", "kind"),
+    [
+        ({"version": "2"}, "keepers.version", "UPDATE_REPLACE"),
+        (UNKNOWN, "keepers", "UPDATE_REPLACE"),
+        ({}, "keepers.version", "DELETE_REPLACE"),
+        ({"version": "1", "a.b": "x"}, 'keepers["a.b"]', "ADD_REPLACE"),
+    ],
+)
+def test_the_engine_can_show_which_keeper_it_was(
+    standin: ResourceProviderStub, keepers: object, path: str, kind: str
+) -> None:
+    found = difference(standin, ARGS | {"keepers": keepers})
+    assert {path: proto.PropertyDiff.Kind.Name(change.kind) for path, change in found.detailedDiff.items()} == {
+        path: kind
     }
-    assert found.changes == bool(expected) == bool(found.replaces)
-    assert not found.delete_before_replace
 
 
-def check(type: str, inputs: Mapping[str, Any]) -> list[str]:
-    request = api.CheckRequest(f"urn:pulumi:dev::sluice::{type}::x", {}, wires(inputs), b"")
-    answered = asyncio.run(password.RandomPasswordProvider().check(request))
-    return [failure.property for failure in answered.failures or []]
-
-
-def test_what_is_used_passes_and_unknown_values_do() -> None:
-    assert check(password.PASSWORD, ARGS) == []
-    assert check(password.PASSWORD, ARGS | {"length": UNKNOWN, "special": UNKNOWN, "minLower": 0.0}) == []
+def test_what_is_used_passes_and_unknown_values_do(provider: ResourceProviderStub) -> None:
+    assert mistakes(provider, PASSWORD, ARGS) == []
+    assert mistakes(provider, PASSWORD, ARGS | {"length": UNKNOWN, "special": UNKNOWN, "minLower": 0.0}) == []
 
 
 @pytest.mark.parametrize(
@@ -114,14 +225,34 @@ def test_what_is_used_passes_and_unknown_values_do() -> None:
         ({"upper": False, "lower": False, "numeric": False}, "special"),
     ],
 )
-def test_what_it_does_not_implement_is_refused_by_name(wrong: dict[str, Any], named: str) -> None:
-    assert check(password.PASSWORD, ARGS | wrong) == [named]
+def test_what_it_does_not_implement_is_refused_by_name(
+    standin: ResourceProviderStub, wrong: dict[str, Any], named: str
+) -> None:
+    assert [name for name, _ in mistakes(standin, PASSWORD, ARGS | wrong)] == [named]
 
 
-def test_any_other_resource_is_refused() -> None:
-    assert check("random:index/randomId:RandomId", {"byteLength": 8.0}) == [""]
+def test_any_other_resource_is_refused(standin: ResourceProviderStub) -> None:
+    [(name, reason)] = mistakes(standin, "random:index/randomId:RandomId", {"byteLength": 8.0})
+    assert (name, "has no random:index/randomId:RandomId" in reason) == ("", True)
 
 
-def test_an_import_is_refused() -> None:
-    with pytest.raises(NotImplementedError, match="install the real plugin"):
-        asyncio.run(password.RandomPasswordProvider().read(api.ReadRequest(URN, "secret", {}, {})))
+def test_an_import_is_refused(standin: ResourceProviderStub) -> None:
+    with pytest.raises(grpc.RpcError, match="install the real plugin"):
+        standin.Read(proto.ReadRequest(urn=URN, type=PASSWORD, id="a password"))
+
+
+def test_it_ends_when_the_engine_that_started_it_is_gone(executable: Path, tmp_path: Path) -> None:
+    engine = '"$1" >"$2" & until [ -s "$2" ]; do sleep 0.05; done; echo $!'
+    said = subprocess.run(
+        ["sh", "-c", engine, "engine", executable, tmp_path / "port"],
+        stdout=subprocess.PIPE, text=True, check=True, timeout=30,
+    )  # fmt: skip
+    standin = int(said.stdout)
+
+    def is_gone() -> bool:
+        try:
+            return psutil.Process(standin).status() == psutil.STATUS_ZOMBIE  # where nobody reaps orphans
+        except psutil.NoSuchProcess:
+            return True
+
+    until(is_gone, 30, what="the stand-in has ended")

@@ -78,8 +78,10 @@ def state(
     for slot, version in slots.items():
         token = "random:index/randomPassword:RandomPassword"
         made.append(resource(token, f"{S}-token-{slot}", S, keepers={"version": str(version)}))
-        own = {"schema": S, "slot": slot, "hash": HASH[slot], "active": slot == active, "connected": connected}
-        made.append(resource("sluice:index:Endpoint", f"{S}-endpoint-{slot}", S, **own, signed=signed))
+        own: dict[str, Any] = {"schema": S, "slot": slot, "hash": HASH[slot], "active": slot == active}
+        made.append(
+            resource("sluice:index:Endpoint", f"{S}-endpoint-{slot}", S, **own, connected=connected, signed=signed)
+        )
     if connected:
         asked = list(EVENTS) if list(events) == ["all"] else list(events)
         made.append(resource("sluice:index:ReportingWebhook", f"{S}-webhook", S, events=asked, region="us"))
@@ -383,7 +385,7 @@ def test_protect_turned_off_is_loud_and_turned_on_is_told() -> None:
 
 
 DATABASE, TABLE = "aws:glue/catalogDatabase:CatalogDatabase", "aws:glue/catalogTable:CatalogTable"
-ICEBERG = {"icebergInput": {}}
+ICEBERG: dict[str, Any] = {"icebergInput": {}}
 
 
 def deletion(type_: str, name: str, schema: str, /, *, kept: bool, **inputs: Any) -> Step:
@@ -798,7 +800,7 @@ def test_no_raw_value_of_the_engines_diff_is_shown() -> None:
         ),
         *("sluice:index:PostgresSchema", "aws:sns/topic:Topic"),
     ]
-    names = (
+    names: tuple[str, ...] = (
         "code",
         "port",
         "adminPort",

@@ -72,7 +72,7 @@ def test_the_status_page_s_place_is_a_note_and_a_port_that_is_taken_no_problem()
     assert local.notes({"admin": page}) == ["status page: http://127.0.0.1:8788/"]
     told = "status page: http://10.1.2.3:8788/, without a password, and others than this machine may reach it"
     assert local.notes({"admin": {**page, "url": "http://10.1.2.3:8788/", "open": True}}) == [told]
-    taken = {"admin": {"port": 8788, "trouble": "port 8788 is taken by another process (x)"}}
+    taken: dict[str, Any] = {"admin": {"port": 8788, "trouble": "port 8788 is taken by another process (x)"}}
     assert local.notes(taken) == ["there is no status page: port 8788 is taken by another process (x)"]
     assert problems(**taken) == []
     assert local.notes({"admin": {"port": 0, "trouble": None}}) == local.notes({}) == []

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
+from tools import checks
+
 FOLDER = Path(__file__).resolve().parents[2] / ".github" / "workflows"
 FILES = sorted(FOLDER.glob("*.yml"))
 PINNED = re.compile(r"uses: [\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+")
@@ -20,7 +22,7 @@ OURS = "github.event.pull_request.head.repo.full_name == github.repository"
 workflows = pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 
 
-def parsed(text: str) -> dict[str, Any]:
+def parsed(text: str) -> dict[Any, Any]:
     found = yaml.safe_load(text)
     assert isinstance(found, dict)
     return found
@@ -73,7 +75,18 @@ def test_a_workflow_is_pinned_least_privileged_and_never_cut_off(file: Path) -> 
 
 
 def test_there_is_one_for_each_occasion() -> None:
-    assert {file.stem for file in FILES} == {"test", "review", "deploy", "drift"}
+    assert {file.stem for file in FILES} == {"test", "test-all", "review", "deploy", "drift"}
+
+
+def test_pull_requests_run_every_tier_and_main_and_the_night_all_there_is() -> None:
+    tests, every = (parsed((FOLDER / f"{name}.yml").read_text()) for name in ("test", "test-all"))
+    job = tests["jobs"]["tier"]
+    assert set(job["strategy"]["matrix"]["tier"]) == checks.TIERS.keys()
+    assert job["steps"][-1] == {"env": {"TIER": "${{ matrix.tier }}"}, "run": 'make test TIER="$TIER"'}
+    assert every["jobs"]["all"]["steps"][-1] == {"run": "make test-all"}
+    assert {"push", "schedule", "pull_request"} <= every[True].keys()
+    for place in every[True]["pull_request"]["paths"]:
+        assert list(checks.ROOT.glob(place)), place
 
 
 def test_pull_requests_of_forks_get_no_credentials() -> None:

@@ -3,9 +3,14 @@
 Mocks alone don't show options, parents, dependencies or what is secret, and let two resources have one name. So
 the recorder sits where the engine would: it keeps each registration as it came over the wire. Still not shown
 here, and left to the engine tests: replacements, inheritance of options, and what a provider makes of its inputs.
+
+A run of the program costs a third of a second, and most tests only look at its result: `run_here` and `run_on_aws` have
+one run for each config.
 """
 
 import asyncio
+import gc
+import importlib
 import json
 import os
 import runpy
@@ -15,10 +20,12 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from google.protobuf import json_format
-from pulumi.runtime import mocks, rpc, settings
+from pulumi.runtime import mocks, resource, rpc, settings
 from pulumi.runtime.config import set_all_config
+from pulumi.runtime.proto import source_pb2
 from pulumi.runtime.stack import run_in_stack
 
 from tools import function_library
@@ -107,7 +114,7 @@ class Engine(mocks.MockMonitor):
 
     # Asked by MockMonitor, once for each resource.
     def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str, dict[str, Any]]:
-        outputs = {
+        outputs: dict[str, dict[str, Any]] = {
             "sluice:index:StackIdentity": {"identity": IDENTITY},
             "sluice:index:PostgresServer": {"dsn": DSN, "port": 5555, "version": "18"},
             "sluice:index:Receiver": {"url": args.inputs.get("publicUrl", RECEIVER_URL)},
@@ -246,7 +253,8 @@ def run_program(
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     try:
-        with _no_settings_of_the_shell():
+        # Where in the source each resource is made isn't recorded, and to find it out is a fifth of a run.
+        with _no_settings_of_the_shell(), patch.object(resource, "_get_stack_trace", source_pb2.StackTrace):
             loop.run_until_complete(run_in_stack(_main))
     finally:
         loop.close()
@@ -256,6 +264,16 @@ def run_program(
     return engine
 
 
+def run_here(*integrations: dict[str, Any], **config: Any) -> Engine:
+    """The program on one machine. It is run once for each config: don't change it."""
+    return _run_here(json.dumps({"integrations": integrations, **config}))
+
+
+@cache
+def _run_here(config: str) -> Engine:
+    return run_program(Engine(), **json.loads(config))
+
+
 def run_on_aws(*integrations: dict[str, Any], stack: str = "dev", **config: Any) -> Engine:
     """The program on AWS, with the function's library in its place. It is run once for each config: don't change it."""
     return _run_on_aws(stack, json.dumps({"integrations": integrations, **config}))
@@ -263,10 +281,19 @@ def run_on_aws(*integrations: dict[str, Any], stack: str = "dev", **config: Any)
 
 @cache
 def _run_on_aws(stack: str, config: str) -> Engine:
+    _import_aws()
     told = {"platform": "aws", **json.loads(config)}
     function_library.ready(ROOT, told, kept(os.environ))
     secret = tuple({"credentials"} & told.keys())
     return run_program(Engine(stack=stack), aws_region=REGION, secret=secret, **told)
+
+
+@cache
+def _import_aws() -> None:
+    """pulumi-aws has a million objects, through which every full collection of garbage would look from now on."""
+    importlib.import_module("components.aws.platform")
+    gc.collect()
+    gc.freeze()
 
 
 @contextmanager

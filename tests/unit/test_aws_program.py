@@ -11,6 +11,7 @@ import inspect
 import json
 import re
 from collections import Counter
+from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -434,7 +435,7 @@ class TestFunction:
         assert with_stack("Function", "sluice-receiver")["environment"]["variables"].keys() == read
 
     def test_its_zip_has_these_files_and_no_other(self) -> None:
-        library = f"orjson-{package.version('orjson')}.dist-info"
+        library = f"orjson-{version('orjson')}.dist-info"
         code = with_stack("Function", "sluice-receiver")["code"]
         assert set(code) == {
             *function.MODULES,

@@ -91,7 +91,7 @@ def test_a_fetch_that_fails_leaves_nothing_that_looks_whole(tmp_path: Path, monk
         (wheels / "half.whl").write_bytes(b"PK")
         raise Cut
 
-    monkeypatch.setattr(function_library.progress, "run", run)
+    monkeypatch.setattr("tools.function_library.progress.run", run)
     with pytest.raises(Cut):
         function_library.ready(tmp_path / "root", {}, tmp_path / "kept")
     assert files(tmp_path) == set()
@@ -111,7 +111,7 @@ def test_pip_is_asked_for_this_very_version_and_for_a_wheel_alone(
         asked.append(command)
         raise Enough
 
-    monkeypatch.setattr(function_library.progress, "run", run)
+    monkeypatch.setattr("tools.function_library.progress.run", run)
     with pytest.raises(Enough):
         function_library.ready(tmp_path, {}, tmp_path / "kept")
     ((*_, wanted),) = asked

@@ -3,6 +3,7 @@
 Proof limit: which options the engine lets children inherit is not shown here.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,6 +35,9 @@ class Elsewhere:
     """A platform that isn't the local one."""
 
     asked: list[str] = field(default_factory=list)
+    settle_seconds: int = 0
+    url: pulumi.Output[str] = field(default_factory=lambda: Output.from_input("https://elsewhere"))
+    warehouse: Mapping[str, Any] = field(default_factory=dict)
 
     def schema(self, integration: IntegrationSettings, *, parent: pulumi.Resource) -> pulumi.Resource:
         self.asked.append("schema")

@@ -22,15 +22,12 @@ from tests.unit.recording import (
     run_program,
     without_secrets,
 )
+from tests.unit.recording import run_here as run
 
 STITCH: dict[str, Any] = {"name": "Stitch Customer.io", "source": "customerio", "tokens": {"primary": 1}}
 BILLING: dict[str, Any] = {"name": "Billing", "source": "customerio", "tokens": {"primary": 1}}
 TWO_SLOTS: dict[str, Any] = {**STITCH, "tokens": {"primary": 1, "secondary": 1}}
 KEYS = {"stitch_customerio": {"signing_key": "new-key", "previous_signing_key": "old-key"}}
-
-
-def run(*integrations: dict[str, Any], **config: Any) -> Engine:
-    return run_program(Engine(), integrations=list(integrations), **config)
 
 
 def token(name: str, version: int) -> str:

@@ -101,7 +101,9 @@ def test_the_engines_texts_and_plain_values_are_the_same_config() -> None:
         "publicUrl": "https://hooks.example.com/",
         "destroyData": True,
     }
-    texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in plain.items()}
+    texts: dict[str, Any] = {
+        key: value if isinstance(value, str) else json.dumps(value) for key, value in plain.items()
+    }
     assert read(**texts) == read(**plain)
     assert read(**texts).public_url == "https://hooks.example.com"
 
@@ -489,7 +491,7 @@ def test_how_long_an_integration_may_be_silent_has_bounds() -> None:
 # Connected
 
 
-CONNECTED = {
+CONNECTED: dict[str, Any] = {
     "integrations": [stitch(connect=True)],
     "credentials": {"stitch_customerio": {"app_api_key": KEY}},
     "publicUrl": "https://hooks.example.com",

@@ -49,7 +49,7 @@ def of(stack: Stack, base: str) -> Review:
 
 def _preview(stack: Stack) -> Plan:
     ran = subprocess.run(
-        ["pulumi", "preview", "--json", "--stack", stack.reference, "--non-interactive"],
+        stacks.pulumi("preview", "--json", "--stack", stack.reference, "--non-interactive"),
         cwd=stack.root,
         env=stack.environment,
         stdin=subprocess.DEVNULL,

@@ -21,7 +21,7 @@ from pulumi.runtime.rpc import UNKNOWN
 from provider.resource import ResourceError
 from provider.serve import serve
 from tests.aws.standin import access, dynamodb, firehose, functions, glue, observing, s3, shapes, zips
-from tests.aws.standin.resource import Aws, Resource, dying, is_absent
+from tests.aws.standin.resource import Aws, Die, Resource, die_with_the_engine, dying, is_absent
 from tests.aws.standin.tables import Properties, differences, has_unknown, mistakes, names, settle
 
 MODULES = (s3, glue, firehose, functions, dynamodb, observing, access)
@@ -41,8 +41,10 @@ KINDS = {
 class AwsProvider(api.Provider):
     """The provider protocol's methods around the resources."""
 
-    def __init__(self) -> None:
-        self._aws = Aws(os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "", {})
+    def __init__(self, project: Path = Path(), die: Die = die_with_the_engine) -> None:
+        """`project`: the folder that the program's paths are relative to. `die`: for SLUICE_TEST_AWS_DIE_AFTER."""
+        self._project, self._die = project, die
+        self._aws = Aws(os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "", {}, die)
 
     async def configure(self, request: api.ConfigureRequest) -> api.ConfigureResponse:
         args = {name: plain(value) for name, value in request.args.items()}
@@ -51,7 +53,9 @@ class AwsProvider(api.Provider):
             raise ResourceError("the AWS stand-in has no region: set aws:region or AWS_REGION")
         default = args.get("defaultTags") or {}
         default = json.loads(default) if isinstance(default, str) else default
-        self._aws = Aws(region, default.get("tags") or {})
+        tags = default.get("tags") or {}
+        if (region, tags) != (self._aws.region, self._aws.tags):  # else its clients are good for another run
+            self._aws = Aws(region, tags, self._die)
         return api.ConfigureResponse(
             accept_secrets=True, supports_preview=True, accept_outputs=False, accept_resources=False
         )
@@ -75,7 +79,7 @@ class AwsProvider(api.Provider):
             archive = inputs.pop("code")
             values.pop("code")
             if archive.value is not None and archive.value != UNKNOWN:
-                values["codeZip"] = await asyncio.to_thread(zips.keep, archive)
+                values["codeZip"] = await asyncio.to_thread(zips.keep, archive, self._project)
                 inputs["codeZip"] = wire(values["codeZip"]).with_secret(archive.is_secret)
         if not failures:
             model = self._aws.client(resource.service).meta.service_model.operation_model(resource.operation)

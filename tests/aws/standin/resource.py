@@ -7,7 +7,7 @@ import re
 import secrets
 import signal
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -20,7 +20,7 @@ from tests.aws.standin import shapes
 from tests.aws.standin.tables import Properties, Table, from_boto, names, to_boto
 
 dying: contextvars.ContextVar[str] = contextvars.ContextVar("dying", default="")
-"""The boto3 operation after which this process and its engine are killed (SLUICE_TEST_AWS_DIE_AFTER), or nothing."""
+"""The boto3 operation after which the engine is killed (SLUICE_TEST_AWS_DIE_AFTER), or nothing."""
 
 ABSENT = re.compile(r"NoSuch|NotFound|^404$|^NotFoundException$")
 
@@ -30,17 +30,22 @@ def is_absent(error: ClientError) -> bool:
     return ABSENT.search(error.response["Error"]["Code"]) is not None
 
 
-def _die(http_response: Any, model: Any, **_: Any) -> None:
-    if model.name == dying.get() and http_response.status_code < 300:
-        os.kill(os.getppid(), signal.SIGKILL)
-        os.kill(os.getpid(), signal.SIGKILL)
+Die = Callable[[], None]
+"""Kills the engine, and the plugin where it is a process of its own."""
+
+
+def die_with_the_engine() -> None:
+    """For a plugin that the engine started."""
+    os.kill(os.getppid(), signal.SIGKILL)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 class Aws:
     """boto3 with strict parameters, in one region. `tags`: the provider's default tags."""
 
-    def __init__(self, region: str, tags: Mapping[str, str]) -> None:
+    def __init__(self, region: str, tags: Mapping[str, str], die: Die) -> None:
         self.region, self.tags, self.partition = region, dict(tags), "aws"
+        self._die = die
         self._session = boto3.session.Session(region_name=region)
         self._clients: dict[str, BaseClient] = {}
         self._lock = threading.RLock()
@@ -52,9 +57,13 @@ class Aws:
                 config = Config(proxies={}, connect_timeout=10, read_timeout=60, retries={"max_attempts": 2})
                 client = self._session.client(service, config=config)
                 client.meta.events.register("before-parameter-build", shapes.refuse)
-                client.meta.events.register("after-call", _die)
+                client.meta.events.register("after-call", self._die_where_it_was_asked_for)
                 self._clients[service] = client
             return self._clients[service]
+
+    def _die_where_it_was_asked_for(self, http_response: Any, model: Any, **_: Any) -> None:
+        if model.name == dying.get() and http_response.status_code < 300:
+            self._die()
 
     @property
     def account(self) -> str:

@@ -21,9 +21,12 @@ from tests.aws.standin.tables import Properties
 FIXED = (1980, 1, 1, 0, 0, 0)
 
 
-def keep(archive: Any) -> Properties:
-    """Zips an archive as it came from the engine; returns the `codeZip` that stands for it."""
-    files = dict(_files(archive, ""))
+def keep(archive: Any, project: Path = Path()) -> Properties:
+    """Zips an archive as it came from the engine; returns the `codeZip` that stands for it.
+
+    `project`: the folder that its paths are relative to, if it isn't the working folder.
+    """
+    files = dict(_files(archive, "", project))
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as target:
         for name in sorted(files):
@@ -41,24 +44,24 @@ def keep(archive: Any) -> Properties:
     return {"zip": str(place), "sha256": digest}
 
 
-def _files(source: Any, name: str) -> Iterator[tuple[str, bytes]]:
+def _files(source: Any, name: str, project: Path) -> Iterator[tuple[str, bytes]]:
     if hasattr(source, "value"):  # a PropertyValue around it
         source = source.value
     if isinstance(source, pulumi.AssetArchive):
         for key, inner in source.assets.items():
-            yield from _files(inner, f"{name}/{key}" if name else key)
+            yield from _files(inner, f"{name}/{key}" if name else key, project)
     elif isinstance(source, pulumi.StringAsset):
         yield name, source.text.encode()
     elif isinstance(source, pulumi.FileAsset):
-        yield name, Path(source.path).read_bytes()
-    elif isinstance(source, pulumi.FileArchive) and Path(source.path).is_dir():
-        root = Path(source.path)
+        yield name, (project / source.path).read_bytes()
+    elif isinstance(source, pulumi.FileArchive) and (project / source.path).is_dir():
+        root = project / source.path
         for path in sorted(root.rglob("*")):
             if path.is_file():
                 inside = path.relative_to(root).as_posix()
                 yield f"{name}/{inside}" if name else inside, path.read_bytes()
-    elif isinstance(source, pulumi.FileArchive) and zipfile.is_zipfile(source.path):
-        with zipfile.ZipFile(source.path) as packed:
+    elif isinstance(source, pulumi.FileArchive) and zipfile.is_zipfile(project / source.path):
+        with zipfile.ZipFile(project / source.path) as packed:
             for inside in packed.namelist():
                 if not inside.endswith("/"):
                     yield f"{name}/{inside}" if name else inside, packed.read(inside)

@@ -28,7 +28,7 @@ class Asking(Endpoints):
         return self.registry.get_endpoint(address[1])
 
 
-receiver.server.Endpoints = Asking  # type: ignore[misc]
+receiver.server.Endpoints = Asking  # type: ignore[attr-defined]
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import apsw
+import quick  # noqa: F401 (it makes waits short)
 
 from receiver.__main__ import main
 from receiver.server import Receiver

@@ -3,6 +3,8 @@
 import resource
 import sys
 
+import quick  # noqa: F401 (it makes waits short)
+
 from receiver.__main__ import main
 
 if __name__ == "__main__":

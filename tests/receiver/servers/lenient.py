@@ -6,7 +6,7 @@ from receiver.__main__ import main
 from receiver.signature import Check
 
 _accepts = Check.accepts
-Check.accepts = lambda check, signature: _accepts(check, signature.lower())  # type: ignore[method-assign]
+Check.accepts = lambda check, signature: _accepts(check, signature.lower())  # type: ignore[method-assign, assignment]
 
 if __name__ == "__main__":
     sys.exit(main())

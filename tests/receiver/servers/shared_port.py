@@ -39,5 +39,5 @@ def patch(module: Any, **names: Any) -> None:
 
 if __name__ == "__main__":
     patch(listener, listen=listen)
-    patch(server, Predecessor=OwnSocket)
+    patch(server, Predecessor=OwnSocket, LEAVING_SECONDS=0.1)
     sys.exit(main(SharedPort))

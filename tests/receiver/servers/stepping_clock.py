@@ -4,6 +4,8 @@ import sys
 import time
 from pathlib import Path
 
+import quick  # noqa: F401 (it makes waits short)
+
 from receiver.__main__ import main
 
 HOME = Path(sys.argv[sys.argv.index("--home") + 1])

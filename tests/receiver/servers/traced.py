@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import quick  # noqa: F401 (it makes waits short)
+
 from receiver.__main__ import main
 
 _connect = sqlite3.connect

@@ -1,1 +1,0 @@
-"""Stands in for Pulumi's random plugin where that can't be downloaded."""
