@@ -45,8 +45,7 @@ def run(dsn: str, schemas: Sequence[str], asked: Wanted, *, dry: bool) -> int:
     """Replays the rows of each schema, and prints what became of them. Raises ResourceError and StackError."""
     outcomes = {schema: Outcome() for schema in schemas}
     try:
-        # No prepared statements, as poolers may hand the next one to another session.
-        with connect(dsn, autocommit=True, prepare_threshold=None, application_name="sluice-replay") as connection:
+        with connect(dsn, autocommit=True, application_name="sluice-replay") as connection:
             for schema, outcome in outcomes.items():
                 replay.replay(connection, schema, asked, outcome, dry=dry)
     except (psycopg.Error, replay.NoSuchTable, replay.Contradiction) as error:

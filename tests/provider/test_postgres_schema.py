@@ -31,6 +31,11 @@ class Scene:
         checked = asyncio.run(PostgresSchema().check(self.context, self.inputs))
         return asyncio.run(PostgresSchema().update(self.context, {}, checked))
 
+    def looked_at(self) -> dict[str, Any]:
+        found = asyncio.run(PostgresSchema().read(self.context, self.state))
+        assert found is not None
+        return found
+
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         with psycopg.connect(self.dsn, autocommit=True) as connection:
             cursor = connection.execute(query.encode())
@@ -89,7 +94,7 @@ def test_where_it_cannot_it_is_named_with_what_to_do_and_nothing_is_changed(
 ) -> None:
     scene.rows("CREATE VIEW public.theirs AS SELECT event_id FROM s.email_events")
     change_the_views(monkeypatch, less=True)
-    with pytest.raises(ResourceError, match=r"view theirs depends on view s\.email_events.*create them again"):
+    with pytest.raises(ResourceError, match=r"view public\.theirs depends on view s\.email_events.*create them again"):
         scene.up()
     assert scene.rows("SELECT event_id, payload FROM s.email_events") == []
 
