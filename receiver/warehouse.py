@@ -147,19 +147,20 @@ def set_loading(connection: Connection, schema: str, loading: Loading) -> None:
             if _APPEND_INDEX in found.indexes:
                 _execute(connection, "DROP INDEX {schema}.{name}", schema, _APPEND_INDEX)
         else:
-            if found.loading == "upsert":
-                _execute(
-                    connection,
-                    "ALTER TABLE {schema}.data DROP CONSTRAINT {name}",
-                    schema,
-                    _key(connection, schema),
-                )
+            # The index first: readers go on while it is made, and only then wait for the moment that the rest takes.
             if _APPEND_INDEX not in found.indexes:
                 _execute(
                     connection,
                     "CREATE INDEX {name} ON {schema}.data (event_id, _sdc_sequence)",
                     schema,
                     _APPEND_INDEX,
+                )
+            if found.loading == "upsert":
+                _execute(
+                    connection,
+                    "ALTER TABLE {schema}.data DROP CONSTRAINT {name}",
+                    schema,
+                    _key(connection, schema),
                 )
 
 
@@ -208,6 +209,22 @@ WHERE n.nspname = %s AND c.relname = 'data' AND k.contype IN ('p', 'u') AND a.at
 ORDER BY k.contype LIMIT 1"""
 
 
+# Readers go on while an index is made. Of a partitioned table, PostgreSQL takes no index for the key.
+_KEY_OF_A_TABLE = (
+    "CREATE UNIQUE INDEX {name} ON {schema}.data (event_id)",
+    "ALTER TABLE {schema}.data ADD CONSTRAINT {name} PRIMARY KEY USING INDEX {name}",
+)
+_KEY_OF_PARTITIONS = ("ALTER TABLE {schema}.data ADD CONSTRAINT {name} PRIMARY KEY (event_id)",)
+
+_PARTITIONED = """
+SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = %s AND c.relname = 'data' AND c.relkind = 'p'"""
+
+
+def _is_partitioned(connection: Connection, schema: str) -> bool:
+    return connection.execute(_PARTITIONED, [schema]).fetchone() is not None
+
+
 def _key(connection: Connection, schema: str) -> str | None:
     """The name of the constraint that makes event_id unique."""
     found = connection.execute(_KEY_FOUND, [schema]).fetchone()
@@ -217,12 +234,8 @@ def _key(connection: Connection, schema: str) -> str | None:
 def _add_key(connection: Connection, schema: str) -> None:
     try:
         with connection.transaction():
-            _execute(
-                connection,
-                "ALTER TABLE {schema}.data ADD CONSTRAINT {name} PRIMARY KEY (event_id)",
-                schema,
-                _KEY,
-            )
+            for statement in _KEY_OF_PARTITIONS if _is_partitioned(connection, schema) else _KEY_OF_A_TABLE:
+                _execute(connection, statement, schema, _KEY)
     except psycopg.errors.UniqueViolation as error:
         raise DuplicatesPresent(schema, duplicates_query(schema)) from error
 
