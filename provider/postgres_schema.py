@@ -158,7 +158,14 @@ def _claim(connection: Connection, context: Context, inputs: Properties) -> Mark
                 f"schema {name} is there already and {whose}. Give the integration another name or "
                 f"`schema:`, or say `adopt: true` to use it as it is (it will then never be dropped)"
             )
-    connection.execute(sql.SQL("COMMENT ON SCHEMA {} IS {}").format(sql.Identifier(name), sql.Literal(mark.text())))
+    try:
+        with connection.transaction():
+            comment = sql.SQL("COMMENT ON SCHEMA {} IS {}")
+            connection.execute(comment.format(sql.Identifier(name), sql.Literal(mark.text())))
+    except psycopg.errors.InsufficientPrivilege:
+        # Its owner let us in, and keeps it: without a mark it is adopted anew by each `up`, and dropped by none.
+        if not mark.adopted:
+            raise
     return mark
 
 

@@ -144,6 +144,8 @@ def set_loading(connection: Connection, schema: str, loading: Loading) -> None:
         if loading == "upsert":
             if found.loading == "append":
                 _add_key(connection, schema)
+                if _identity(connection, schema) == "f":  # as under append; the key is enough, and costs less
+                    _execute(connection, "ALTER TABLE {schema}.data REPLICA IDENTITY DEFAULT", schema, None)
             if _APPEND_INDEX in found.indexes:
                 _execute(connection, "DROP INDEX {schema}.{name}", schema, _APPEND_INDEX)
         else:
@@ -162,6 +164,8 @@ def set_loading(connection: Connection, schema: str, loading: Loading) -> None:
                     schema,
                     _key(connection, schema),
                 )
+        for (table,) in connection.execute(_UNIDENTIFIED, [schema, [*TABLES]]).fetchall():
+            _execute(connection, "ALTER TABLE {schema}.{name} REPLICA IDENTITY FULL", schema, table)
 
 
 def duplicates_query(schema: str) -> str:
@@ -219,6 +223,25 @@ _KEY_OF_PARTITIONS = ("ALTER TABLE {schema}.data ADD CONSTRAINT {name} PRIMARY K
 _PARTITIONED = """
 SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = %s AND c.relname = 'data' AND c.relkind = 'p'"""
+
+
+# PostgreSQL refuses to update or delete rows of a published table whose rows it can't tell apart (55000). Only where
+# the table is ours: an adopted one may be somebody else's.
+_UNIDENTIFIED = """
+SELECT c.relname
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = %s AND c.relname = ANY (%s) AND c.relkind IN ('r', 'p') AND c.relreplident = 'd'
+  AND NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary)
+  AND pg_has_role(c.relowner, 'USAGE')"""
+
+_IDENTITY = """
+SELECT c.relreplident::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = %s AND c.relname = 'data'"""
+
+
+def _identity(connection: Connection, schema: str) -> str | None:
+    found = connection.execute(_IDENTITY, [schema]).fetchone()
+    return str(found[0]) if found else None
 
 
 def _is_partitioned(connection: Connection, schema: str) -> bool:

@@ -49,7 +49,8 @@ def run(dsn: str, schemas: Sequence[str], asked: Wanted, *, dry: bool) -> int:
             for schema, outcome in outcomes.items():
                 replay.replay(connection, schema, asked, outcome, dry=dry)
     except (psycopg.Error, replay.NoSuchTable, replay.Contradiction) as error:
-        print(said(outcomes, dry=dry))
+        if any(outcome.replayed or outcome.rejected for outcome in outcomes.values()):
+            print(said(outcomes, dry=dry))
         what = trouble_of(error, dsn) if isinstance(error, psycopg.Error) else str(error)
         raise StackError(
             f"the replay stopped: {what}. Run it again when that is mended: nothing gets in twice"

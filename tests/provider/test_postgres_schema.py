@@ -13,9 +13,9 @@ from provider.resource import Context, ResourceError
 
 
 class Scene:
-    """A stack's folder and a warehouse with the schema `s`, made by an `up`."""
+    """A stack's folder and a warehouse with the schema `s`, made by an `up`. `more`: of its inputs."""
 
-    def __init__(self, root: Path, dsn: str) -> None:
+    def __init__(self, root: Path, dsn: str, **more: Any) -> None:
         async def say(message: str, warning: bool) -> None:
             return None
 
@@ -23,7 +23,7 @@ class Scene:
         self.context.home.mkdir(parents=True)
         self.dsn = dsn
         self.inputs: dict[str, Any] = {
-            "name": "s", "displayName": "S", "source": "customerio", "loading": "upsert", "dsn": dsn,
+            "name": "s", "displayName": "S", "source": "customerio", "loading": "upsert", "dsn": dsn, **more,
         }  # fmt: skip
         self.state = self.up()
 
