@@ -60,6 +60,10 @@ _APPEND_INDEX = "data_event_id_sequence"  # what data_latest looks up under appe
 _KEY = "data_pkey"
 
 
+OLDEST = 15
+"""The oldest PostgreSQL that is supported: what docs/querying.md asks runs on it, and views have security_invoker."""
+
+
 class LoadingError(Exception):
     """The schema can't be loaded as asked; the message says why and what to do."""
 
@@ -117,6 +121,9 @@ def create_tables(connection: Connection, schema: str, loading: Loading) -> None
 
     One transaction. Raises LoadingError (DuplicatesPresent among them) and psycopg.Error.
     """
+    version = connection.info.server_version // 10_000
+    if version < OLDEST:
+        raise LoadingError(f"the warehouse is PostgreSQL {version}; it must be {OLDEST} or later")
     encoding = connection.execute("SELECT current_setting('server_encoding')").fetchone()
     if encoding != ("UTF8",):
         raise LoadingError(f"the warehouse's database is encoded in {encoding and encoding[0]}; it must be UTF8")

@@ -44,10 +44,11 @@ def free_port() -> int:
 class PostgresServer:
     """One server in a folder of its own. `dsn` reaches its database `postgres` as the superuser."""
 
-    def __init__(self) -> None:
+    def __init__(self, binaries: Path | None = None) -> None:
+        """`binaries`: of another PostgreSQL than the wheel's."""
         self.folder = Path(tempfile.mkdtemp(prefix="sluice-pg-", dir="/tmp"))  # short, and open to `nobody`
         self.as_user: dict[str, object] = {}
-        self._bin = _binaries()
+        self._bin = binaries or _binaries()
         if os.geteuid() == 0:  # PostgreSQL refuses to run as root
             account = pwd.getpwnam("nobody")
             os.chown(self.folder, account.pw_uid, account.pw_gid)
@@ -119,8 +120,8 @@ class PostgresServer:
 
 
 @contextlib.contextmanager
-def running_server() -> Iterator[PostgresServer]:
-    server = PostgresServer()
+def running_server(binaries: Path | None = None) -> Iterator[PostgresServer]:
+    server = PostgresServer(binaries)
     try:
         server.start()
         yield server
