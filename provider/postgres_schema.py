@@ -102,7 +102,7 @@ def _entry(inputs: Properties) -> SchemaEntry:
 
 def _register(context: Context, inputs: Properties) -> None:
     with Registry(context.home / "registry.db") as registry:
-        registry.put_schema(_entry(inputs))
+        registry.put_schema(_entry(inputs), inputs["dsn"])
 
 
 def _is_registered(context: Context, state: Properties) -> bool:

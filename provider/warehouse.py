@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict
 
 from provider.resource import ResourceError
 
@@ -46,6 +47,16 @@ def connect(dsn: str, **options: Any) -> Connection:
         raise ResourceError(
             "sluice:warehouseDsn can't be read: it should look like postgresql://user:password@host:5432/database"
         ) from None
+
+
+def is_another(before: str, now: str) -> bool:
+    """Whether the DSNs lead to two databases, as far as they tell: a new password or port makes no other one."""
+    parts = conninfo_to_dict(before), conninfo_to_dict(now)
+
+    def same(*names: str) -> bool:
+        return all(parts[0].get(name) == parts[1].get(name) for name in names)
+
+    return not (same("host", "dbname") and (same("port") or same("user", "password")))
 
 
 def in_schema(dsn: str, schema: str, aim: str, action: Callable[[Connection], T]) -> T:
