@@ -13,6 +13,8 @@ letter that has no plain form is an error: to drop it would make a name that nob
 import re
 import unicodedata
 
+from components.reserved_words import RESERVED_WORDS
+
 MAX_LENGTH = 49
 RESERVED = frozenset({"public", "default", "information_schema"})
 RESERVED_PREFIXES = ("pg_", "_sdc", "_sluice")
@@ -65,4 +67,6 @@ def check(name: str) -> str:
         raise SchemaNameError(f"{name!r}, which has {len(name)} characters; at most {MAX_LENGTH} are allowed")
     if name in RESERVED or name.startswith(RESERVED_PREFIXES):
         raise SchemaNameError(f"{name!r}, which is reserved")
+    if name in RESERVED_WORDS:
+        raise SchemaNameError(f"{name!r}, which is a reserved word of SQL, so that every query would have to quote it")
     return name

@@ -17,6 +17,8 @@ from fnmatch import fnmatchcase
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -337,16 +339,43 @@ class Settings(_Model):
     def _is_a_dsn(cls, dsn: SecretStr | None) -> SecretStr | None:
         if dsn is None:
             return None
-        right = "must be of the form postgresql://user:password@host:port/database"
-        try:
-            address = urlsplit(dsn.get_secret_value()).netloc  # its own error would show the password
-        except ValueError:
-            raise ValueError(right) from None
-        if address.count("@") > 1:  # the driver would take the password's end for the host, and name it in its errors
-            raise ValueError(f"{right}; an @ in a user or password is written %40")
-        if not re.fullmatch(r"postgres(ql)?://\S+", dsn.get_secret_value()):
-            raise ValueError(right)
+        if problem := _problem_of_dsn(dsn.get_secret_value()):
+            raise ValueError(problem)
         return dsn
+
+
+# What other programs take in a DSN, and libpq doesn't.
+_FOREIGN_PARAMETERS = {
+    "pgbouncer": "Sluice works through a pooler without it",
+    "schema": "each integration has a schema of its own, see its `schema:`",
+}
+
+
+def _problem_of_dsn(dsn: str) -> str | None:
+    """What is wrong with it in the eyes of libpq, by whose parser it is read, and what would be right.
+
+    Of the DSN itself it quotes nothing but a parameter's name.
+    """
+    right = "must be of the form postgresql://user:password@host:port/database"
+    if not re.fullmatch(r"postgres(ql)?://\S+", dsn):
+        return right
+    encode = "in a user or password, @ is written %40, / is written %2F and % is written %25"
+    try:
+        parts = conninfo_to_dict(dsn)
+    except psycopg.ProgrammingError as error:
+        found = re.search(r'invalid URI query parameter: "(\w+)"', str(error))
+        if found is None or "@" in dsn.partition("?")[2]:  # then the name may be a part of the password
+            return f"{right}; {encode}"
+        why = _FOREIGN_PARAMETERS.get(found[1].lower(), "libpq, which connects, doesn't know it")
+        return f"has the parameter `{found[1]}`: take it out ({why})"
+    # What follows an @ or a / in the password is taken for the host or the database, and errors would name it.
+    host, database = str(parts.get("host", "")), str(parts.get("dbname", ""))
+    ports = [port for port in str(parts.get("port", "")).split(",") if port]
+    if "@" in host or "@" in database or not all(re.fullmatch(r"[0-9]{1,5}", port) for port in ports):
+        return f"{right}; {encode}"
+    if not all(1 <= int(port) <= 65535 for port in ports):
+        return f"{right}, with a port from 1 to 65535"
+    return None
 
 
 def parse(

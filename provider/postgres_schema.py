@@ -9,23 +9,21 @@ keeps the data unless the stack said `destroyData` in an earlier `up`.
 import asyncio
 import json
 import time
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import psycopg
 from psycopg import sql
 
-from provider import postgres, receiver_process, views
+from provider import postgres, postgres_views, receiver_process, views
 from provider.resource import Context, Properties, Resource, ResourceError
-from provider.warehouse import connect
+from provider.warehouse import Connection, in_schema
 from receiver import warehouse
 from receiver.registry import Registry, SchemaEntry
 from receiver.spool import Spool
 
 LOAD_PATIENCE_S = 60.0
 MARK = "Made by Sluice; do not edit this comment: "
-VIEW_MARK = "Sluice: "
 
 
 @dataclass(frozen=True)
@@ -109,7 +107,7 @@ def _entry(inputs: Properties) -> SchemaEntry:
 
 def _register(context: Context, inputs: Properties) -> None:
     with Registry(context.home / "registry.db") as registry:
-        registry.put_schema(_entry(inputs))
+        registry.put_schema(_entry(inputs), inputs["dsn"])
 
 
 def _is_registered(context: Context, state: Properties) -> bool:
@@ -125,26 +123,26 @@ def _unregister(context: Context, name: str) -> None:
 def _make(context: Context, state: Properties, inputs: Properties) -> bool:
     """Creates or completes the schema in one transaction. Returns whether it is an adopted one."""
     name = inputs["name"]
-    with connect(inputs["dsn"]) as connection:
+
+    def make(connection: Connection) -> bool:
+        mark = _claim(connection, context, state, inputs)
         try:
-            mark = _claim(connection, context, state, inputs)
             warehouse.create_tables(connection, name, inputs["loading"])
-            _make_views(connection, inputs)
+            postgres_views.make(connection, name, views.views(inputs["source"], inputs["loading"]))
         except warehouse.LoadingError as error:
             raise ResourceError(str(error)) from None
         except psycopg.errors.DependentObjectsStillExist as error:
             raise ResourceError(
-                f"the views of schema {name} can't be made anew, since objects of yours are built on them "
+                f"tables or views of schema {name} can't be changed, since objects of yours are built on them "
                 f"({'; '.join((error.diag.message_detail or '').splitlines())}): drop those, run `up`, and create them "
                 "again. Nothing was changed"
             ) from None
-        except psycopg.Error as error:
-            detail = error.diag.message_primary or type(error).__name__
-            raise ResourceError(f"schema {name} can't be made: {detail}") from None
-    return mark.adopted
+        return mark.adopted
+
+    return in_schema(inputs["dsn"], name, "made", make)
 
 
-def _claim(connection: psycopg.Connection[Any], context: Context, state: Properties, inputs: Properties) -> Mark:
+def _claim(connection: Connection, context: Context, state: Properties, inputs: Properties) -> Mark:
     """The schema's mark after it is ours, or ResourceError when it is somebody else's."""
     name, ours = inputs["name"], Mark(context.project, context.stack, inputs["stackIdentity"])
     # Before, it may have been another one: `pulumi state delete` of the identity alone.
@@ -166,7 +164,14 @@ def _claim(connection: psycopg.Connection[Any], context: Context, state: Propert
                 f"schema {name} is there already and {_whose(found, ours)}. Give the integration another name or "
                 f"`schema:`, or say `adopt: true` to use it as it is (it will then never be dropped)"
             )
-    connection.execute(sql.SQL("COMMENT ON SCHEMA {} IS {}").format(sql.Identifier(name), sql.Literal(mark.text())))
+    try:
+        with connection.transaction():
+            comment = sql.SQL("COMMENT ON SCHEMA {} IS {}")
+            connection.execute(comment.format(sql.Identifier(name), sql.Literal(mark.text())))
+    except psycopg.errors.InsufficientPrivilege:
+        # Its owner let us in, and keeps it: without a mark it is adopted anew by each `up`, and dropped by none.
+        if not mark.adopted:
+            raise
     return mark
 
 
@@ -182,86 +187,26 @@ def _whose(found: Mark | None, ours: Mark) -> str:
     )
 
 
-def _make_views(connection: psycopg.Connection[Any], inputs: Properties) -> None:
-    """Makes each view that isn't as its digest says; views hold no data.
-
-    Replaced in place where that can be, so that what people built on them and granted stays. Where columns were taken
-    away or changed it can't: then all are made anew, with the grants that they had.
-    """
-    schema, wanted = inputs["name"], views.views(inputs["source"], inputs["loading"])
-    found = _present_views(connection, schema)
-    outdated = {name: view for name, view in wanted.items() if found.get(name) != view.digest}
-    try:
-        with connection.transaction():
-            _create_views(connection, schema, outdated)
-    except psycopg.errors.InvalidTableDefinition:
-        grants = _view_grants(connection, schema, [*wanted])
-        for name in reversed(wanted):  # the later ones are built on the first
-            connection.execute(sql.SQL("DROP VIEW IF EXISTS {}").format(sql.Identifier(schema, name)))
-        _create_views(connection, schema, wanted)
-        for grant in grants:
-            connection.execute(grant)
-
-
-def _view_grants(connection: psycopg.Connection[Any], schema: str, names: list[str]) -> list[sql.Composed]:
-    """The statements that give others the rights again which they have on those views."""
-    rows = connection.execute(
-        "SELECT c.relname, a.privilege_type, r.rolname, a.is_grantable FROM pg_class c"
-        " JOIN pg_namespace n ON n.oid = c.relnamespace CROSS JOIN aclexplode(c.relacl) a"
-        " LEFT JOIN pg_roles r ON r.oid = a.grantee"  # none: PUBLIC
-        " WHERE n.nspname = %s AND c.relname = ANY (%s) AND a.grantee <> c.relowner",
-        [schema, names],
-    ).fetchall()
-    return [
-        sql.SQL("GRANT {} ON {} TO {}{}").format(
-            sql.SQL(privilege),
-            sql.Identifier(schema, view),
-            sql.SQL("PUBLIC") if role is None else sql.Identifier(role),
-            sql.SQL(" WITH GRANT OPTION" if grantable else ""),
-        )
-        for view, privilege, role, grantable in rows
-    ]
-
-
-def _create_views(connection: psycopg.Connection[Any], schema: str, wanted: Mapping[str, views.View]) -> None:
-    for name, view in wanted.items():
-        connection.execute(view.statement(schema))
-        identifier = sql.Identifier(schema, name)
-        made = connection.execute("SELECT md5(pg_get_viewdef(%s::regclass))", [identifier.as_string()]).fetchone()
-        comment = sql.Literal(f"{VIEW_MARK}{view.digest} {made[0] if made else ''}")
-        connection.execute(sql.SQL("COMMENT ON VIEW {} IS {}").format(identifier, comment))
-
-
-def _present_views(connection: psycopg.Connection[Any], schema: str) -> dict[str, str]:
-    """By view, the digest of the statement that made it, or "changed" where somebody altered it since."""
-    rows = connection.execute(
-        "SELECT c.relname, obj_description(c.oid, 'pg_class'), md5(pg_get_viewdef(c.oid)) FROM pg_class c"
-        " JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %s AND c.relkind = 'v'",
-        [schema],
-    ).fetchall()
-    digests = {}
-    for name, comment, definition in rows:
-        digest, _, made_as = (comment or "").removeprefix(VIEW_MARK).partition(" ")
-        digests[name] = digest if made_as == definition else "changed"
-    return digests
-
-
 def _look(state: Properties) -> Properties | None:
     """The schema as it is, or None when it is gone."""
-    with connect(state["dsn"]) as connection:
-        found = warehouse.describe(connection, state["name"])
-        digests = _present_views(connection, state["name"])
+    name = state["name"]
+
+    def look(connection: Connection) -> tuple[warehouse.Description, dict[str, postgres_views.Present]]:
+        return warehouse.describe(connection, name), postgres_views.present(connection, name)
+
+    found, present = in_schema(state["dsn"], name, "looked at", look)
     if not found.exists:
         return None
     # People may add views of their own beside ours; only those that Sluice knows can drift.
-    ours = {name: digests[name] for name in state.get("views", {}) if name in digests}
+    ours = {view: present[view].digest for view in state.get("views", {}) if view in present}
     return {**state, "loading": found.loading or state["loading"], "missing": found.missing(), "views": ours}
 
 
 def _drop(state: Properties) -> bool:
     """Drops the schema if its mark still says that this stack made it."""
     name = state["name"]
-    with connect(state["dsn"]) as connection:
+
+    def drop(connection: Connection) -> bool:
         row = connection.execute(
             "SELECT obj_description(oid, 'pg_namespace') FROM pg_namespace WHERE nspname = %s", [name]
         ).fetchone()
@@ -271,7 +216,9 @@ def _drop(state: Properties) -> bool:
         if mark is None or mark.identity != state["stackIdentity"] or mark.adopted:
             return False
         connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(name)))
-    return True
+        return True
+
+    return in_schema(state["dsn"], name, "dropped", drop)
 
 
 async def _load_the_rest(context: Context, state: Properties) -> None:

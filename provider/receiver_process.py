@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 from provider import processes
 from provider.resource import Context, Properties, Resource, ResourceError
-from provider.warehouse import connect
+from provider.warehouse import connect, is_another
 from receiver import code, control
 from receiver.admin.address import AdminAddress
 from receiver.registry import Registry
@@ -140,7 +140,10 @@ class Receiver(Resource):
         if state.get("warehouseDsn") not in (None, inputs["warehouseDsn"]):
             # A mistake in it must not take the warehouse that there is away from the loader.
             await asyncio.to_thread(lambda: connect(inputs["warehouseDsn"]).close())
-        await asyncio.to_thread(_configure, context.home, inputs)
+        left = await asyncio.to_thread(_configure, context.home, inputs)
+        if left and state.get("warehouseDsn") == inputs["warehouseDsn"]:  # an `up` before this one was to make them
+            message = f"the loader stays at the warehouse before: not made in the new one are {', '.join(left)}"
+            await context.say(message, True)
         await asyncio.to_thread(_run, context.home, inputs)
         return {**inputs, "url": _url(inputs), "running": True}
 
@@ -171,11 +174,22 @@ def _is_open(properties: Properties) -> bool:
     return bool(host and port) and AdminAddress(str(host), 1).is_open
 
 
-def _configure(home: Path, inputs: Properties) -> None:
+def _configure(home: Path, inputs: Properties) -> list[str]:
+    """Writes the settings. Returns the schemas that another warehouse lacks: with the last the loader moves there."""
     home.mkdir(parents=True, exist_ok=True)
+    left: list[str] = []
     with Registry(home / "registry.db") as registry:
         for name, (setting, _) in _SETTINGS.items():
-            registry.set_setting(setting, str(inputs[name]))
+            before, value = registry.setting(setting), str(inputs[name])
+            if setting == "warehouse_dsn" and before and _is_move(registry, before, value):
+                left = registry.move_warehouse(value)
+            else:
+                registry.set_setting(setting, value)
+    return left
+
+
+def _is_move(registry: Registry, before: str, now: str) -> bool:
+    return is_another(before, now) or registry.setting("next_warehouse_dsn") is not None
 
 
 def _configured(home: Path) -> Properties:

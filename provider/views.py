@@ -6,6 +6,7 @@ otherwise fail every query over the view; what was sent is always in `payload`.
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from psycopg import sql
@@ -31,7 +32,7 @@ WHERE NOT EXISTS (
 
 @dataclass(frozen=True)
 class View:
-    """A view's `CREATE OR REPLACE VIEW`, with `{schema}` to be filled in."""
+    """A view's `CREATE OR REPLACE VIEW`, with `{schema}` and `{options}` to be filled in."""
 
     template: str
 
@@ -40,8 +41,10 @@ class View:
         """16 hex digits that change when the view's SQL does."""
         return hashlib.sha256(self.template.encode()).hexdigest()[:16]
 
-    def statement(self, schema: str) -> sql.Composed:
-        return sql.SQL(self.template).format(schema=sql.Identifier(schema))
+    def statement(self, schema: str, options: Sequence[str] = ()) -> sql.Composed:
+        """`options`: as PostgreSQL keeps them, such as `security_invoker=true`."""
+        having = sql.SQL(f" WITH ({', '.join(options)})" if options else "")
+        return sql.SQL(self.template).format(schema=sql.Identifier(schema), options=having)
 
 
 def views(source: str, loading: Loading) -> dict[str, View]:
@@ -53,7 +56,8 @@ def views(source: str, loading: Loading) -> dict[str, View]:
     columns += f",\n  {warehouse.OCCURRED_AT} AS occurred_at"
     queries = {"data_latest": f"SELECT {columns}\nFROM {{schema}}.data d{_LATEST[loading]}"}
     queries.update((f"{channel}_events", _channel(channel, its)) for channel, its in CHANNELS[source].items())
-    return {name: View(f"CREATE OR REPLACE VIEW {{schema}}.{name} AS\n{query}") for name, query in queries.items()}
+    create = "CREATE OR REPLACE VIEW {{schema}}.{}{{options}} AS\n{}"
+    return {name: View(create.format(name, query)) for name, query in queries.items()}
 
 
 def _channel(channel: str, its_fields: tuple[Field, ...]) -> str:

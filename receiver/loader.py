@@ -40,6 +40,8 @@ POLL_SECONDS = 0.1
 SHORTEST_WAIT = 0.25  # after the first trouble, doubled by each further one
 LONGEST_WAIT = 10.0
 CHECKPOINT_BYTES = 32 * 2**20
+IDLE_SECONDS = 60.0
+"""So long a connection is kept that nothing is loaded through: some serverless databases sleep once there is none."""
 
 # A locked table must not keep other schemas waiting, so that its schema's rows wait instead and the lock is tried for
 # again and again. `on`, so that what left the spool is on the warehouse's disk: some databases are set to `off`.
@@ -76,9 +78,16 @@ def is_fault_of_data(error: Exception) -> bool:
         return isinstance(error, psycopg.DataError)
     if isinstance(error, psycopg.errors.UniqueViolation):
         return False  # the table has a key that the registry doesn't say: `loading` is just being changed
+    if is_missing_partition(error):
+        return False
     if isinstance(error, psycopg.errors.NotNullViolation) and error.diag.column_name not in warehouse.DATA_COLUMNS:
         return False  # somebody added a column that no row can fill
     return error.sqlstate[:2] in ("22", "23", "54")
+
+
+def is_missing_partition(error: Exception) -> bool:
+    """Whether `data` was partitioned and has none for a row: PostgreSQL tells it as a check that fails, of no name."""
+    return isinstance(error, psycopg.errors.CheckViolation) and not error.diag.constraint_name
 
 
 def reason_of(error: Exception) -> str:
@@ -104,7 +113,8 @@ def kind_of(error: Exception) -> str:
 def trouble_of(error: psycopg.Error, dsn: str) -> str:
     """One line on what is wrong with the warehouse, without a row's values and without the password."""
     if error.sqlstate is not None:
-        message = f": {error.diag.message_primary}" if error.sqlstate[:2] in _TELLABLE else ""
+        tellable = error.sqlstate[:2] in _TELLABLE or is_missing_partition(error)
+        message = f": {error.diag.message_primary}" if tellable else ""
         text = f"{error.sqlstate} {type(error).__name__}{message}"
     elif isinstance(error, psycopg.OperationalError):
         text = str(error)
@@ -177,6 +187,8 @@ class Loader:
         self._schemas: dict[str, SchemaEntry] = {}
         self._connection: Connection | None = None
         self._connecting = Progress()
+        self._is_known = False  # whether the warehouse of this DSN has ever answered
+        self._used_at = 0.0  # on the monotonic clock
         self._state: tuple[str, str | None] | None = None
         self._progress: dict[str, Progress] = {}
         self._deleted_bytes = 0
@@ -199,11 +211,16 @@ class Loader:
         """One batch of each schema that has rows and isn't held. Returns whether there may be more right now."""
         with _of_the_registry():
             self._follow_registry()
+        waiting = self._spool.schemas_waiting()
+        if not waiting and self._is_known:
+            self._let_go()
+            return False
         connection = self._connected()
         if connection is None:
             return False
+        self._used_at = time.monotonic()
         more = False
-        for name in self._spool.schemas_waiting():
+        for name in waiting:
             progress = self._progress.setdefault(name, Progress())
             if time.monotonic() < progress.not_before:
                 continue
@@ -226,13 +243,14 @@ class Loader:
             self._disconnect()
             self._dsn = dsn
             self._connecting = Progress()
+            self._is_known = False
         # Whoever changed something may have mended what the rows wait for.
         for progress in self._progress.values():
             progress.not_before = 0.0
 
     def _connected(self) -> Connection | None:
         if self._connection and self._is_lost(self._connection):
-            self._disconnect()
+            self._disconnect()  # while nothing was loaded, which is no trouble as long as there is another one
         if self._connection or time.monotonic() < self._connecting.not_before:
             return self._connection
         if self._dsn is None:
@@ -254,8 +272,14 @@ class Loader:
             self._connecting.delay()
             return None
         self._connecting = Progress()
+        self._is_known = True
         self._report("up", None)
         return self._connection
+
+    def _let_go(self) -> None:
+        """With nothing to load, a server may end the session and sleep. Whether it is there shows when rows come."""
+        if self._connection and (time.monotonic() - self._used_at > IDLE_SECONDS or self._is_lost(self._connection)):
+            self._disconnect()
 
     def _is_lost(self, connection: Connection) -> bool:
         # An idle server says nothing but good-bye, so listening is enough; a query now and then would keep a
@@ -263,8 +287,7 @@ class Loader:
         try:
             while not connection.closed and select.select([connection], [], [], 0)[0]:
                 connection.pgconn.consume_input()
-        except psycopg.OperationalError as error:
-            self._report("down", trouble_of(error, self._dsn or ""))
+        except psycopg.OperationalError:
             return True
         return connection.closed
 

@@ -4,6 +4,7 @@ The provider writes it; receiver and loader follow it. It lies beside the spool 
 a leaked token must be revocable, and the receiver must start, while the warehouse is down.
 """
 
+import hashlib
 import json
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -28,7 +29,18 @@ CREATE TABLE settings (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 _CHANGES = (
     "ALTER TABLE endpoints ADD COLUMN version INTEGER NOT NULL DEFAULT 1",
     "ALTER TABLE endpoints ADD COLUMN stray INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE schemas ADD COLUMN made_in TEXT NOT NULL DEFAULT ''",
 )
+
+# The loader moves to another warehouse when every schema is made there, in the transaction that says so of the last.
+_MOVE = """
+UPDATE settings SET value = (SELECT value FROM settings WHERE key = 'next_warehouse_dsn')
+WHERE key = 'warehouse_dsn' AND EXISTS (SELECT 1 FROM settings WHERE key = 'next_warehouse_dsn')
+  AND NOT EXISTS (SELECT 1 FROM schemas WHERE made_in <> (SELECT value FROM settings WHERE key = 'next_made_in'))"""
+_MOVED = """
+DELETE FROM settings WHERE key IN ('next_warehouse_dsn', 'next_made_in')
+  AND (SELECT value FROM settings WHERE key = 'warehouse_dsn')
+    = (SELECT value FROM settings WHERE key = 'next_warehouse_dsn')"""
 
 
 @dataclass(frozen=True)
@@ -132,15 +144,16 @@ class Registry:
         marks = ", ".join("?" * len(hashes))
         self._write(f"UPDATE endpoints SET stray = hash IN ({marks})", *hashes)  # noqa: S608 (question marks)
 
-    def put_schema(self, schema: SchemaEntry) -> None:
-        """Adds the schema, or gives the one of that name these values."""
-        self._write(
-            "INSERT OR REPLACE INTO schemas VALUES (?, ?, ?, ?)",
-            schema.schema,
-            schema.display_name,
-            schema.source,
-            schema.loading,
-        )
+    def put_schema(self, schema: SchemaEntry, dsn: str = "") -> None:
+        """Adds the schema, or gives the one of that name these values. `dsn`: the warehouse in which it is made."""
+        values = (schema.schema, schema.display_name, schema.source, schema.loading, _digest(dsn))
+        with transaction(self._connection):
+            self._connection.execute(
+                "INSERT OR REPLACE INTO schemas (schema, display_name, source, loading, made_in)"
+                " VALUES (?, ?, ?, ?, ?)",
+                values,
+            )
+            self._move()
 
     def get_schema(self, schema: str) -> SchemaEntry | None:
         return next(self._schemas("WHERE schema = ?", schema), None)
@@ -149,7 +162,27 @@ class Registry:
         return list(self._schemas("ORDER BY schema"))
 
     def remove_schema(self, schema: str) -> None:
-        self._write("DELETE FROM schemas WHERE schema = ?", schema)
+        with transaction(self._connection):
+            self._connection.execute("DELETE FROM schemas WHERE schema = ?", [schema])
+            self._move()
+
+    def move_warehouse(self, dsn: str) -> list[str]:
+        """Has the loader move to the warehouse of that DSN as soon as every schema is made there.
+
+        Returns those that aren't, so that it stays where it is. A `warehouse_dsn` must be set.
+        """
+        made_in = _digest(dsn)
+        with transaction(self._connection):
+            set_setting = "INSERT OR REPLACE INTO settings VALUES (?, ?)"
+            self._connection.execute(set_setting, ["next_warehouse_dsn", dsn])
+            self._connection.execute(set_setting, ["next_made_in", made_in])
+            self._move()
+            left = "SELECT schema FROM schemas WHERE made_in <> ? ORDER BY schema"
+            return [schema for (schema,) in self._connection.execute(left, [made_in]).fetchall()]
+
+    def _move(self) -> None:
+        self._connection.execute(_MOVE)
+        self._connection.execute(_MOVED)
 
     def set_setting(self, key: str, value: str | None) -> None:
         """Sets `warehouse_dsn`, `spool_max_bytes`, `keep_free_bytes`, `admin_host` or `admin_port`; None unsets it."""
@@ -185,3 +218,8 @@ class Registry:
     def _write(self, statement: str, *values: object) -> None:
         with transaction(self._connection):
             self._connection.execute(statement, values)
+
+
+def _digest(dsn: str) -> str:
+    """What tells warehouses apart, without a password."""
+    return hashlib.sha256(dsn.encode()).hexdigest()[:16] if dsn else ""

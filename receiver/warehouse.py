@@ -60,6 +60,10 @@ _APPEND_INDEX = "data_event_id_sequence"  # what data_latest looks up under appe
 _KEY = "data_pkey"
 
 
+OLDEST = 15
+"""The oldest PostgreSQL that is supported: what docs/querying.md asks runs on it, and views have security_invoker."""
+
+
 class LoadingError(Exception):
     """The schema can't be loaded as asked; the message says why and what to do."""
 
@@ -117,6 +121,9 @@ def create_tables(connection: Connection, schema: str, loading: Loading) -> None
 
     One transaction. Raises LoadingError (DuplicatesPresent among them) and psycopg.Error.
     """
+    version = connection.info.server_version // 10_000
+    if version < OLDEST:
+        raise LoadingError(f"the warehouse is PostgreSQL {version}; it must be {OLDEST} or later")
     encoding = connection.execute("SELECT current_setting('server_encoding')").fetchone()
     if encoding != ("UTF8",):
         raise LoadingError(f"the warehouse's database is encoded in {encoding and encoding[0]}; it must be UTF8")
@@ -144,16 +151,12 @@ def set_loading(connection: Connection, schema: str, loading: Loading) -> None:
         if loading == "upsert":
             if found.loading == "append":
                 _add_key(connection, schema)
+                if _identity(connection, schema) == "f":  # as under append; the key is enough, and costs less
+                    _execute(connection, "ALTER TABLE {schema}.data REPLICA IDENTITY DEFAULT", schema, None)
             if _APPEND_INDEX in found.indexes:
                 _execute(connection, "DROP INDEX {schema}.{name}", schema, _APPEND_INDEX)
         else:
-            if found.loading == "upsert":
-                _execute(
-                    connection,
-                    "ALTER TABLE {schema}.data DROP CONSTRAINT {name}",
-                    schema,
-                    _key(connection, schema),
-                )
+            # The index first: readers go on while it is made, and only then wait for the moment that the rest takes.
             if _APPEND_INDEX not in found.indexes:
                 _execute(
                     connection,
@@ -161,6 +164,15 @@ def set_loading(connection: Connection, schema: str, loading: Loading) -> None:
                     schema,
                     _APPEND_INDEX,
                 )
+            if found.loading == "upsert":
+                _execute(
+                    connection,
+                    "ALTER TABLE {schema}.data DROP CONSTRAINT {name}",
+                    schema,
+                    _key(connection, schema),
+                )
+        for (table,) in connection.execute(_UNIDENTIFIED, [schema, [*TABLES]]).fetchall():
+            _execute(connection, "ALTER TABLE {schema}.{name} REPLICA IDENTITY FULL", schema, table)
 
 
 def duplicates_query(schema: str) -> str:
@@ -208,6 +220,41 @@ WHERE n.nspname = %s AND c.relname = 'data' AND k.contype IN ('p', 'u') AND a.at
 ORDER BY k.contype LIMIT 1"""
 
 
+# Readers go on while an index is made. Of a partitioned table, PostgreSQL takes no index for the key.
+_KEY_OF_A_TABLE = (
+    "CREATE UNIQUE INDEX {name} ON {schema}.data (event_id)",
+    "ALTER TABLE {schema}.data ADD CONSTRAINT {name} PRIMARY KEY USING INDEX {name}",
+)
+_KEY_OF_PARTITIONS = ("ALTER TABLE {schema}.data ADD CONSTRAINT {name} PRIMARY KEY (event_id)",)
+
+_PARTITIONED = """
+SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = %s AND c.relname = 'data' AND c.relkind = 'p'"""
+
+
+# PostgreSQL refuses to update or delete rows of a published table whose rows it can't tell apart (55000). Only where
+# the table is ours: an adopted one may be somebody else's.
+_UNIDENTIFIED = """
+SELECT c.relname
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = %s AND c.relname = ANY (%s) AND c.relkind IN ('r', 'p') AND c.relreplident = 'd'
+  AND NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary)
+  AND pg_has_role(c.relowner, 'USAGE')"""
+
+_IDENTITY = """
+SELECT c.relreplident::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = %s AND c.relname = 'data'"""
+
+
+def _identity(connection: Connection, schema: str) -> str | None:
+    found = connection.execute(_IDENTITY, [schema]).fetchone()
+    return str(found[0]) if found else None
+
+
+def _is_partitioned(connection: Connection, schema: str) -> bool:
+    return connection.execute(_PARTITIONED, [schema]).fetchone() is not None
+
+
 def _key(connection: Connection, schema: str) -> str | None:
     """The name of the constraint that makes event_id unique."""
     found = connection.execute(_KEY_FOUND, [schema]).fetchone()
@@ -217,12 +264,8 @@ def _key(connection: Connection, schema: str) -> str | None:
 def _add_key(connection: Connection, schema: str) -> None:
     try:
         with connection.transaction():
-            _execute(
-                connection,
-                "ALTER TABLE {schema}.data ADD CONSTRAINT {name} PRIMARY KEY (event_id)",
-                schema,
-                _KEY,
-            )
+            for statement in _KEY_OF_PARTITIONS if _is_partitioned(connection, schema) else _KEY_OF_A_TABLE:
+                _execute(connection, statement, schema, _KEY)
     except psycopg.errors.UniqueViolation as error:
         raise DuplicatesPresent(schema, duplicates_query(schema)) from error
 

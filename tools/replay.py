@@ -45,12 +45,12 @@ def run(dsn: str, schemas: Sequence[str], asked: Wanted, *, dry: bool) -> int:
     """Replays the rows of each schema, and prints what became of them. Raises ResourceError and StackError."""
     outcomes = {schema: Outcome() for schema in schemas}
     try:
-        # No prepared statements, as poolers may hand the next one to another session.
-        with connect(dsn, autocommit=True, prepare_threshold=None, application_name="sluice-replay") as connection:
+        with connect(dsn, autocommit=True, application_name="sluice-replay") as connection:
             for schema, outcome in outcomes.items():
                 replay.replay(connection, schema, asked, outcome, dry=dry)
     except (psycopg.Error, replay.NoSuchTable, replay.Contradiction) as error:
-        print(said(outcomes, dry=dry))
+        if any(outcome.replayed or outcome.rejected for outcome in outcomes.values()):
+            print(said(outcomes, dry=dry))
         what = trouble_of(error, dsn) if isinstance(error, psycopg.Error) else str(error)
         raise StackError(
             f"the replay stopped: {what}. Run it again when that is mended: nothing gets in twice"

@@ -117,7 +117,9 @@ def _parts(view: View) -> Iterator[Metric]:
         "sluice_spool_set_aside", "Broken spools that are kept in the stack's folder.", value=len(view.set_aside)
     )
     yield GaugeMetricFamily("sluice_ready", "1 if a delivery can be taken.", value=view.not_ready is None)
-    yield GaugeMetricFamily("sluice_warehouse_up", "1 if the loader is connected.", value=view.warehouse == "up")
+    yield GaugeMetricFamily(
+        "sluice_warehouse_up", "1 if the warehouse answered when it was last needed.", value=view.warehouse == "up"
+    )
     yield GaugeMetricFamily("sluice_loader_up", "1 if the loader's process runs.", value=view.loader_pid is not None)
     yield CounterMetricFamily("sluice_loader_starts", "How often it was started.", value=view.loader_starts)
     yield InfoMetricFamily("sluice_build", "The receiver's code, by digest.", value={"revision": view.code})

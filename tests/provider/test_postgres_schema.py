@@ -17,9 +17,9 @@ from provider.resource import Context, ResourceError
 
 
 class Scene:
-    """A stack's folder and a warehouse with the schema `s`, made by an `up`."""
+    """A stack's folder and a warehouse with the schema `s`, made by an `up`. `more`: of its inputs."""
 
-    def __init__(self, root: Path, dsn: str) -> None:
+    def __init__(self, root: Path, dsn: str, **more: Any) -> None:
         async def say(message: str, warning: bool) -> None:
             return None
 
@@ -28,7 +28,7 @@ class Scene:
         self.dsn = dsn
         self.inputs: dict[str, Any] = {
             "name": "s", "displayName": "S", "source": "customerio", "loading": "upsert", "dsn": dsn,
-            "stackIdentity": "0123456789abcdef",
+            "stackIdentity": "0123456789abcdef", **more,
         }  # fmt: skip
         self.state = self.up()
 
@@ -53,6 +53,11 @@ class Scene:
             "SELECT nspname::text FROM pg_namespace WHERE nspname !~ '^pg_|^information_schema$|^public$' ORDER BY 1"
         )
         return [name for (name,) in self.rows(query)]
+
+    def looked_at(self) -> dict[str, Any]:
+        found = asyncio.run(PostgresSchema().read(self.context, self.state))
+        assert found is not None
+        return found
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         with psycopg.connect(self.dsn, autocommit=True) as connection:
@@ -112,7 +117,7 @@ def test_where_it_cannot_it_is_named_with_what_to_do_and_nothing_is_changed(
 ) -> None:
     scene.rows("CREATE VIEW public.theirs AS SELECT event_id FROM s.email_events")
     change_the_views(monkeypatch, less=True)
-    with pytest.raises(ResourceError, match=r"view theirs depends on view s\.email_events.*create them again"):
+    with pytest.raises(ResourceError, match=r"view public\.theirs depends on view s\.email_events.*create them again"):
         scene.up()
     assert scene.rows("SELECT event_id, payload FROM s.email_events") == []
 

@@ -85,21 +85,35 @@ def initdb_from_template() -> Iterator[None]:
 class PostgresServer:
     """One server in a folder of its own. `dsn` reaches its database `postgres` as the superuser."""
 
-    def __init__(self) -> None:
+    def __init__(self, binaries: Path | None = None) -> None:
+        """`binaries`: of another PostgreSQL than the wheel's."""
         self.folder = Path(tempfile.mkdtemp(prefix="sluice-pg-", dir="/tmp"))  # short, and open to PostgreSQL's account
         self.as_user = _as_user()
         self.give(self.folder)
-        self._bin = embedded._binaries(embedded._account())
+        self._bin = binaries or embedded._binaries(embedded._account())
         self._data = self.folder / "data"
         self.port = free_port()
         password = secrets.token_hex(12)
-        _copy_the_template(self._data, password)
+        if binaries is None:
+            _copy_the_template(self._data, password)
+        else:
+            self._initdb(password)
         with (self._data / "postgresql.conf").open("a") as conf:
             conf.write(
                 f"listen_addresses = '127.0.0.1'\nport = {self.port}\nunix_socket_directories = ''\n"
                 "shared_buffers = 64MB\nmax_wal_size = 512MB\nfsync = off\n"  # thrown away with the session
             )
         self.dsn = f"postgresql://sluice:{password}@127.0.0.1:{self.port}/postgres"
+
+    def _initdb(self, password: str) -> None:
+        pwfile = self.folder / "pw"
+        pwfile.write_text(password)
+        pwfile.chmod(0o644)
+        self._run(
+            *["initdb", "-D", str(self._data), "-U", "sluice", "-A", "scram-sha-256", "--pwfile", str(pwfile)],
+            *["-E", "UTF8", "--no-locale", "--no-sync"],
+        )
+        pwfile.unlink()
 
     def _run(self, *command: str) -> None:
         done = subprocess.run(
@@ -148,8 +162,8 @@ class PostgresServer:
 
 
 @contextlib.contextmanager
-def running_server() -> Iterator[PostgresServer]:
-    server = PostgresServer()
+def running_server(binaries: Path | None = None) -> Iterator[PostgresServer]:
+    server = PostgresServer(binaries)
     try:
         server.start()
         yield server

@@ -239,7 +239,7 @@ def test_a_mistake_of_the_stack(config: dict[str, Any], at: str, value: str, say
     ],
 )
 def test_a_mistake_of_an_integration(changes: dict[str, Any], at: str, value: str, says: str) -> None:
-    mistake = only(mistakes(integrations=[stitch(name="First"), stitch(**changes)]))
+    mistake = only(mistakes(integrations=[stitch(name="Another"), stitch(**changes)]))
     assert (mistake.path, mistake.value) == (f"sluice:integrations[1].{at}", value)
     assert says in mistake.problem
 
