@@ -12,7 +12,7 @@ import pytest
 
 from provider import postgres_schema, warehouse
 from provider.resource import ResourceError
-from receiver import warehouse
+from receiver import warehouse as loaders
 from tests.provider.test_postgres_schema import Scene
 from tests.support.waiting import until
 
@@ -34,7 +34,7 @@ def reading(scene: Scene, query: bytes = b"SELECT FROM s.email_events") -> Itera
 
 def loading(scene: Scene) -> str | None:
     with psycopg.connect(scene.dsn) as connection:
-        return warehouse.describe(connection, "s").loading
+        return loaders.describe(connection, "s").loading
 
 
 def test_an_open_transaction_in_the_way_is_named_and_nothing_is_changed(scene: Scene) -> None:
