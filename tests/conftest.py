@@ -29,16 +29,19 @@ settings.register_profile("sluice", deadline=None, suppress_health_check=slow, m
 settings.load_profile("sluice")
 
 SECONDS = {
+    "test_operating": 330,
     "test_connected": 300,
     "test_killed": 275,
-    "test_rotation_under_load": 135,
     "test_standin": 200,
-    "test_operating": 330,
     "test_stack": 185,
     "test_rotation": 150,
-    "test_first_day": 185,
     "test_lifecycle": 145,
+    "test_rotation_under_load": 135,
     "test_function": 130,
+    "test_secrets": 70,
+    "test_first_day": 55,
+    "test_aws_trial": 40,
+    "test_aws_program": 30,
 }
 """How long the longest files take. The end of a run says which are missing here, or long no more."""
 

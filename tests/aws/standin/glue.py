@@ -37,7 +37,7 @@ class CatalogDatabase(Resource):
     tag_api = TagApi("ResourceArn", read="get_tags", given="TagsToAdd", keys="TagsToRemove", as_list=False)
 
     def mistakes(self, inputs: Properties) -> list[tuple[str, str]]:
-        return [CAPITALS] if re.search("[A-Z]", str(inputs.get("name"))) else []
+        return [CAPITALS] if re.search("[A-Z]", str(inputs.get("name", ""))) else []
 
     def create(self, aws: Aws, inputs: Properties) -> str:
         request = {"CatalogId": aws.account, **self.request(inputs), "Tags": self.tagged(inputs)}
@@ -172,7 +172,7 @@ class CatalogTable(Resource):
     name = NAME
 
     def mistakes(self, inputs: Properties) -> list[tuple[str, str]]:
-        return [CAPITALS] if re.search("[A-Z]", str(inputs.get("name"))) else []
+        return [CAPITALS] if re.search("[A-Z]", str(inputs.get("name", ""))) else []
 
     def request(self, inputs: Properties) -> Properties:
         request = super().request(inputs)
