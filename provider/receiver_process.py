@@ -175,18 +175,21 @@ def _is_open(properties: Properties) -> bool:
 
 
 def _configure(home: Path, inputs: Properties) -> list[str]:
-    """Writes the settings. To another warehouse the loader moves when all schemas are there; returns those that aren't."""
+    """Writes the settings. Returns the schemas that another warehouse lacks: with the last the loader moves there."""
     home.mkdir(parents=True, exist_ok=True)
     left: list[str] = []
     with Registry(home / "registry.db") as registry:
         for name, (setting, _) in _SETTINGS.items():
             before, value = registry.setting(setting), str(inputs[name])
-            moving = before and (is_another(before, value) or registry.setting("next_warehouse_dsn"))
-            if setting == "warehouse_dsn" and moving:
+            if setting == "warehouse_dsn" and before and _is_move(registry, before, value):
                 left = registry.move_warehouse(value)
             else:
                 registry.set_setting(setting, value)
     return left
+
+
+def _is_move(registry: Registry, before: str, now: str) -> bool:
+    return is_another(before, now) or registry.setting("next_warehouse_dsn") is not None
 
 
 def _configured(home: Path) -> Properties:
