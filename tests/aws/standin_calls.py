@@ -79,9 +79,9 @@ class Calls:
         """As an `up` does it where the diff asks for no replacement; nothing is to be changed after it."""
         assert not self.diff(made, changed).replaces
         inputs = self._inputs(made, changed)
-        request = (made.urn, made.identity, made.state, inputs, PATIENCE_S, [])
-        asyncio.run(self.provider.update(api.UpdateRequest(*request, preview=True)))
-        answer = asyncio.run(self.provider.update(api.UpdateRequest(*request, preview=False)))
+        request = api.UpdateRequest(made.urn, made.identity, made.state, inputs, PATIENCE_S, [], preview=True)
+        asyncio.run(self.provider.update(request))
+        answer = asyncio.run(self.provider.update(replace(request, preview=False)))
         done = replace(made, declared=made.declared | values(changed), inputs=inputs, state=answer.properties)
         assert self.changes(done) == []
         return done
