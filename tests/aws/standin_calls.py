@@ -79,9 +79,9 @@ class Calls:
         """As an `up` does it where the diff asks for no replacement; nothing is to be changed after it."""
         assert not self.diff(made, changed).replaces
         inputs = self._inputs(made, changed)
-        request = api.UpdateRequest(made.urn, made.identity, made.state, inputs, PATIENCE_S, [], preview=True)
-        asyncio.run(self.provider.update(request))
-        answer = asyncio.run(self.provider.update(replace(request, preview=False)))
+        for preview in (True, False):
+            request = api.UpdateRequest(made.urn, made.identity, made.state, inputs, PATIENCE_S, [], preview)
+            answer = asyncio.run(self.provider.update(request))
         done = replace(made, declared=made.declared | values(changed), inputs=inputs, state=answer.properties)
         assert self.changes(done) == []
         return done
