@@ -17,6 +17,7 @@ TIERS: dict[str, tuple[str, ...]] = {
     "provider": ("tests/provider", "tests/customerio"),
     "receiver": (
         *("tests/receiver", "tests/hostile", "tests/faults", "tests/browser", "tests/test_querying_docs.py"),
+        "tests/test_oldest_postgres.py",
         "tests/tools/test_soak.py",
     ),
     "engine": ("tests/engine", "tests/policy/test_on_one_machine.py"),
