@@ -123,9 +123,14 @@ class Destination(NamedTuple):
 
 def route(expression: str, record: bytes) -> Destination:
     """Where a stream with this MetadataExtractionQuery puts the record."""
-    (found,) = jq.compile(expression).input_text(record.decode()).all()
+    (found,) = _compiled(expression).input_text(record.decode()).all()
     assert found.keys() == {"destinationDatabaseName", "destinationTableName", "operation"}, found
     return Destination(found["destinationDatabaseName"], found["destinationTableName"], found["operation"])
+
+
+@functools.cache
+def _compiled(expression: str) -> Any:
+    return jq.compile(expression)
 
 
 def append(table: Table, records: Iterable[bytes]) -> None:

@@ -2,6 +2,7 @@
 PostgreSQL for the same deliveries. What can't be seen so is in `tests/aws/iceberg.py`."""
 
 import base64
+import contextlib
 import datetime
 import functools
 import json
@@ -21,6 +22,7 @@ from hypothesis import strategies as st
 from psycopg import sql
 from psycopg.types.json import set_json_loads
 from pyiceberg.catalog import Catalog
+from pyiceberg.exceptions import NoSuchTableError
 from pyiceberg.table import Table
 from pyiceberg.types import StringType
 from sqlglot import exp
@@ -170,12 +172,22 @@ def catalog(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
     return iceberg.catalog(tmp_path_factory.mktemp("lake"))
 
 
+@contextlib.contextmanager
+def made_in_both(connection: Connection, catalog: Catalog) -> Iterator[Both]:
+    """The schema, empty, until the block ends. It has one name always: its views are translated for DuckDB once."""
+    try:
+        yield Both(connection, catalog, DATABASE)
+    finally:
+        connection.execute(f"DROP SCHEMA IF EXISTS {DATABASE} CASCADE")
+        for name in TABLES:
+            with contextlib.suppress(NoSuchTableError):
+                catalog.drop_table(f"{DATABASE}.{name}")
+
+
 @pytest.fixture
 def both(connection: Connection, catalog: Catalog) -> Iterator[Both]:
-    yield Both(connection, catalog, DATABASE)
-    connection.execute(f"DROP SCHEMA {DATABASE} CASCADE")
-    for name in TABLES:
-        catalog.drop_table(f"{DATABASE}.{name}")
+    with made_in_both(connection, catalog) as made:
+        yield made
 
 
 @pytest.fixture
@@ -326,15 +338,9 @@ def any_body(draw: st.DrawFn) -> dict[str, Any]:
 )
 @given(bodies=st.lists(any_body(), min_size=15, max_size=40))
 def test_any_payload_has_the_same_answers(connection: Connection, catalog: Catalog, bodies: list[Any]) -> None:
-    database = f"any_{random.Random(str(bodies)).getrandbits(60):x}"
-    both = Both(connection, catalog, database)
-    try:
+    with made_in_both(connection, catalog) as both:
         both.load(json.dumps({"event_id": f"e{n}", **body}).encode() for n, body in enumerate(bodies))
         assert_same_answers(both)
-    finally:
-        connection.execute(f"DROP SCHEMA {database} CASCADE")
-        for name in TABLES:
-            catalog.drop_table(f"{database}.{name}")
 
 
 def test_of_one_event_the_highest_sequence_counts_then_the_later_batch(tables: dict[str, Table]) -> None:
