@@ -35,6 +35,7 @@ DATABASE = "aws:glue/catalogDatabase:CatalogDatabase"
 BUCKET = "aws:s3/bucket:Bucket"
 LOG_STREAM = "aws:cloudwatch/logStream:LogStream"
 PARAMETER = "aws:ssm/parameter:Parameter"
+OPTIMIZER = "aws:glue/catalogTableOptimizer:CatalogTableOptimizer"
 STREAM = "aws:kinesis/firehoseDeliveryStream:FirehoseDeliveryStream"
 TABLE = "aws:glue/catalogTable:CatalogTable"
 LOG_GROUP = "aws:cloudwatch/logGroup:LogGroup"
@@ -231,6 +232,7 @@ class Aws:
             PARAMETER: self._end_parameter,
             STREAM: self._end_stream,
             LOG_STREAM: self._end_log_stream,
+            OPTIMIZER: self._end_optimizer,
             TABLE: self._end_table,
             DATABASE: self._end_database,  # after its tables
         }
@@ -310,6 +312,15 @@ class Aws:
             return None
         glue.delete_table(DatabaseName=database, Name=name)
         return f"removed table {database}.{name}, which was just being made"
+
+    def _end_optimizer(self, inputs: Mapping[str, Any]) -> str | None:
+        database, table, kind = inputs["databaseName"], inputs["tableName"], inputs["type"]
+        if not self._is_ours(self._tags_of(database)):
+            return None
+        self.client("glue").delete_table_optimizer(
+            CatalogId=inputs["catalogId"], DatabaseName=database, TableName=table, Type=kind
+        )
+        return f"removed the {kind} of table {database}.{table}, which was just being made"
 
     def _has_files(self, location: SplitResult) -> bool:
         """Whether a table at this place, s3://bucket/folder, has rows in files."""
