@@ -9,6 +9,7 @@ one run for each config.
 """
 
 import asyncio
+import atexit
 import gc
 import importlib
 import json
@@ -294,6 +295,7 @@ def _import_aws() -> None:
     importlib.import_module("components.aws.platform")
     gc.collect()
     gc.freeze()
+    atexit.register(gc.unfreeze)  # or what isn't freed is reported as leaked, by libraries that look
 
 
 @contextmanager
