@@ -29,19 +29,21 @@ settings.register_profile("sluice", deadline=None, suppress_health_check=slow, m
 settings.load_profile("sluice")
 
 SECONDS = {
-    "test_operating": 330,
-    "test_connected": 300,
-    "test_killed": 275,
-    "test_standin": 200,
-    "test_stack": 185,
-    "test_rotation": 150,
-    "test_lifecycle": 145,
-    "test_rotation_under_load": 135,
-    "test_function": 130,
-    "test_secrets": 70,
-    "test_first_day": 55,
-    "test_aws_trial": 40,
-    "test_aws_program": 30,
+    "test_killed": 177,
+    "test_operating": 177,
+    "test_stack": 143,
+    "test_connected": 118,
+    "test_strays": 111,
+    "test_secrets": 93,
+    "test_lifecycle": 92,
+    "test_team_backend": 91,
+    "test_first_day": 88,
+    "test_review": 72,
+    "test_rotation": 64,
+    "test_function": 64,
+    "test_rotation_under_load": 60,
+    "test_journeys": 42,
+    "test_events": 40,
 }
 """How long the longest files take. The end of a run says which are missing here, or long no more."""
 

@@ -26,6 +26,7 @@ def test_the_first_up_makes_each_part_of_the_integration_once(stack: Stack) -> N
     stack.declare(CUSTOMERIO)
     made = {step.name: (step.op, step.type) for step in stack.up()}
     assert made == {
+        "identity": ("create", "sluice:index:StackIdentity"),
         "postgres": ("create", "sluice:index:PostgresServer"),
         "receiver": ("create", "sluice:index:Receiver"),
         "stitch_customerio": ("create", "sluice:index:Integration"),

@@ -159,6 +159,7 @@ def with_errors(stack: Stack) -> None:
     assert "can't be reached" in failed.text
     stack.pulumi("config", "rm", dsn, check=True)
     postgres.stop(stack.home)
+    assert stack.make("send").code == 0, "taken all the same"
     until(lambda: control.ask_sync(stack.home, "status")["warehouse"]["error"] is not None, 30, "the loader notices")
     assert stack.make("status").code != 0
     assert "is down" in stack.said[-1]
