@@ -29,21 +29,20 @@ settings.register_profile("sluice", deadline=None, suppress_health_check=slow, m
 settings.load_profile("sluice")
 
 SECONDS = {
-    "test_killed": 177,
-    "test_operating": 177,
-    "test_stack": 143,
-    "test_connected": 118,
-    "test_strays": 111,
-    "test_secrets": 93,
-    "test_lifecycle": 92,
-    "test_team_backend": 91,
-    "test_first_day": 88,
-    "test_review": 72,
-    "test_rotation": 64,
-    "test_function": 64,
-    "test_rotation_under_load": 60,
-    "test_journeys": 42,
-    "test_events": 40,
+    "test_first_day": 101,
+    "test_killed": 95,
+    "test_team_backend": 90,
+    "test_stack": 82,
+    "test_strays": 75,
+    "test_secrets": 74,
+    "test_lifecycle": 71,
+    "test_operating": 65,
+    "test_review": 59,
+    "test_connected": 51,
+    "test_killed_on_aws": 50,
+    "test_rotation": 48,
+    "test_function": 44,
+    "test_rotation_under_load": 41,
 }
 """How long the longest files take. The end of a run says which are missing here, or long no more."""
 

@@ -31,7 +31,7 @@ from tests.aws.function import HANDLER
 from tests.aws.moto_server import MotoServer
 from tests.support.attached import Providers
 from tests.support.making import make
-from tests.support.stack import Stack, Step, attach
+from tests.support.stack import CUSTOMERIO, Stack, Step, attach
 from tools import function_library
 from tools.engine import engine, plugins
 
@@ -45,6 +45,11 @@ RUNTIME = {
     "functionRuntime": f"python{sys.version_info.major}.{sys.version_info.minor}",
     "functionArchitecture": "arm64" if platform.machine() in ("arm64", "aarch64") else "x86_64",
 }
+
+
+STANDING: dict[str, Any] = {**CUSTOMERIO, "tokens": {"primary": 2}}
+KAPPA: dict[str, Any] = {**CUSTOMERIO, "name": "Kappa", "signed": True, "maxSilenceHours": 24}
+"""An integration with one of everything that has a name of its own: the fixture `kappa` stores its key."""
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""A stack on AWS as its people work with it: `make`, a killed `up`, a second stack in the account, and refusals."""
+"""A stack on AWS as its people work with it: `make`, a second stack in the account, and refusals."""
 
 import contextlib
 import json
@@ -9,79 +9,18 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.aws.cloud import REGION, AwsStack, needs_standin, registry, token_hash
+from tests.aws.cloud import REGION, STANDING, AwsStack, registry, token_hash
 from tests.aws.moto_server import ACCOUNT, MotoServer
-from tests.support.making import Made, make
+from tests.support.making import make
 from tests.support.stack import CUSTOMERIO, Ran
 
 SCHEMA = "stitch_customerio"
-STANDING: dict[str, Any] = {**CUSTOMERIO, "tokens": {"primary": 2}}
-KAPPA: dict[str, Any] = {**CUSTOMERIO, "name": "Kappa", "signed": True, "maxSilenceHours": 24}
 ITEM = "aws:dynamodb/tableItem:TableItem"
-NAMED = (
-    "aws:glue/catalogDatabase:CatalogDatabase",
-    "aws:ssm/parameter:Parameter",
-    "aws:cloudwatch/logStream:LogStream",
-    "aws:glue/catalogTable:CatalogTable",
-    "aws:glue/catalogTableOptimizer:CatalogTableOptimizer",
-    "aws:kinesis/firehoseDeliveryStream:FirehoseDeliveryStream",
-)
-"""What has a name of its own, or a place, beside an endpoint's item: a second one is refused."""
 LONGEST = "s" + "0123456789" * 4 + "01234567"  # 49 characters, the most that a schema's name may have
 
 
 def hashes(at: MotoServer) -> set[str]:
     return {key for key in registry(at) if not key.startswith("used:")}
-
-
-@contextlib.contextmanager
-def killed_after(stack: AwsStack, type_: str) -> Iterator[None]:
-    """While inside, the engine is killed once AWS has made one of that type, before the state says so."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setenv("SLUICE_TEST_AWS_DIE_AFTER", type_)
-        patched.setitem(stack.environment, "SLUICE_TEST_AWS_DIE_AFTER", type_)  # what `make` has
-        yield
-
-
-def made_up(stack: AwsStack) -> Made:
-    made = make(stack, "up")
-    assert made.code == 0, made.text
-    stack.is_up()
-    return made
-
-
-@needs_standin
-def test_a_first_up_killed_between_the_item_and_the_state_is_finished_by_make_up(
-    stack: AwsStack, at: MotoServer
-) -> None:
-    stack.declare(CUSTOMERIO)
-    with killed_after(stack, ITEM):
-        assert stack.pulumi("up", "--yes", "--skip-preview").code < 0
-    (left,) = hashes(at)
-    stack.pulumi("cancel", "--yes", check=True)
-    refused = stack.pulumi("up", "--yes", "--skip-preview")
-    assert "TableItem stitch_customerio-endpoint-primary: Cond" in refused.text, "control: the item is in the way"
-    made = made_up(stack)
-    assert f"revoked {left[:12]}" in made.text
-    assert hashes(at) == {token_hash(stack.url())}
-    assert stack.up("--expect-no-changes") == []
-
-
-@needs_standin
-def test_a_rotation_killed_between_the_item_and_the_state_is_finished_by_make_up_which_shows_the_endpoint_live(
-    stack: AwsStack, at: MotoServer
-) -> None:
-    stack.bring_to(CUSTOMERIO)
-    (old,) = hashes(at)
-    stack.declare(STANDING)
-    with killed_after(stack, ITEM):
-        assert stack.pulumi("up", "--yes", "--skip-preview").code < 0
-    assert old in hashes(at), "the sender still posts there"
-    made = made_up(stack)
-    assert hashes(at) == {token_hash(stack.url())} != {old}
-    (line,) = [line for line in made.text.splitlines() if line.startswith("Stitch Customer.io")]
-    assert "lambda-url" in line
-    assert " live " in line
 
 
 def test_make_url_prints_the_secret_url(stack: AwsStack) -> None:
@@ -121,6 +60,24 @@ def trouble(at: MotoServer, hash: str, *, last_used: int) -> Iterator[None]:
     finally:
         cloudwatch.set_alarm_state(AlarmName=alarm, StateValue="OK", StateReason="a test")
         dynamodb.put_item(TableName=table, Item=item)
+
+
+def test_a_url_that_the_state_does_not_know_is_named_and_then_revoked_by_make_up(
+    stack: AwsStack, at: MotoServer
+) -> None:
+    """As after a `pulumi state delete`, or when an older state was imported. What notes a last use is no URL."""
+    stack.bring_to(STANDING)
+    (table,) = at.client("dynamodb").list_tables()["TableNames"]
+    stray = {"hash": {"S": "e" * 64}, "schema": {"S": SCHEMA}, "slot": {"S": "secondary"}}
+    for item in (stray, {"hash": {"S": f"used:{'e' * 64}"}, "last_used": {"N": "1790000000"}}):
+        at.client("dynamodb").put_item(TableName=table, Item=item)
+    named = f"the secondary URL of {SCHEMA}, {'e' * 12}, is live, and the stack's state doesn't know it"
+    status = make(stack, "status")
+    assert (status.code, named in status.text) == (1, True), status.text
+    made = make(stack, "up")
+    assert (made.code, f"revoked the secondary URL of {SCHEMA}" in made.text) == (0, True), made.text
+    assert hashes(at) == {token_hash(stack.url())}
+    assert named not in make(stack, "status").text
 
 
 def test_make_sql_asks_athena(stack: AwsStack, at: MotoServer) -> None:
@@ -251,53 +208,6 @@ def test_the_prod_stack_as_shipped_is_previewed_with_the_function_that_lambda_ne
     assert " to create" in planned.text
     (library,) = (stack.root / ".sluice/function").glob("orjson-*-arm64")
     assert list(library.glob("orjson/*313*aarch64*.so"))
-
-
-@needs_standin
-@pytest.mark.nightly
-def test_an_up_killed_after_anything_that_has_a_name_of_its_own_is_finished_by_make_up(
-    stack: AwsStack, at: MotoServer, kappa: dict[str, Any]
-) -> None:
-    stack.bring_to(STANDING)
-    stack.declare(STANDING, kappa)
-    for type_ in NAMED:
-        with killed_after(stack, type_):
-            assert make(stack, "up").code < 0, "a make up goes on where the one before was killed"
-    made_up(stack)
-    assert stack.up("--expect-no-changes") == []
-    assert len(hashes(at)) == 2
-
-
-def test_make_up_makes_again_whatever_was_just_being_made(
-    stack: AwsStack, at: MotoServer, kappa: dict[str, Any]
-) -> None:
-    """As if an `up` had been killed after each of them, with no state to say that it is there."""
-    stack.bring_to(STANDING, kappa)
-    kept = stack.root / ".sluice/.pulumi/stacks/sluice/dev.json"  # an import would drop what is pending
-    state = json.loads(kept.read_text())
-    latest = state["checkpoint"]["latest"]
-    kappas = [resource for resource in latest["resources"] if "::kappa" in resource["urn"]]
-    latest["resources"] = [resource for resource in latest["resources"] if resource not in kappas]
-    latest["pending_operations"] = [
-        {"resource": resource, "type": "creating"} for resource in kappas if resource["type"] in (ITEM, *NAMED)
-    ]
-    assert {each["resource"]["type"] for each in latest["pending_operations"]} == {ITEM, *NAMED}
-    kept.write_text(json.dumps(state))
-    made_up(stack)
-    assert len(hashes(at)) == 2
-
-
-@pytest.fixture
-def kappa(stack: AwsStack) -> Iterator[dict[str, Any]]:
-    """An integration with one of everything that has a name of its own, whose key the stack holds meanwhile."""
-    stack.declare(STANDING)
-    path = stack.root / "Pulumi.dev.yaml"
-    key = "sluice:credentials.kappa.signing_key"
-    stack.pulumi("config", "set", "--secret", "--path", key, stdin="kappas-signing-key", check=True)
-    yield KAPPA
-    config = yaml.safe_load(path.read_text())
-    del config["config"]["sluice:credentials"]
-    path.write_text(yaml.safe_dump(config))
 
 
 def test_what_is_protected_is_neither_destroyed_nor_half_removed(stack: AwsStack, at: MotoServer) -> None:

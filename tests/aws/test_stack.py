@@ -1,5 +1,4 @@
-"""The program on AWS, on the real engine: declaration, rotation, drift, and the end; and once the same with everything
-started as a user's `pulumi` starts it.
+"""The program on AWS, on the real engine: declaration, rotation, drift, and the end.
 
 Proof limit: AWS is moto's server, and its plugin a stand-in where the real one isn't installed. That AWS takes these
 arguments is shown by its own service models; that Firehose, Glue and Athena then do what they should is not shown.
@@ -17,8 +16,6 @@ from tests.aws.cloud import (
     HAS_REAL_PLUGIN,
     REGION,
     AwsStack,
-    cloud,
-    real_aws_clone,
     registry,
     token_hash,
     zips,
@@ -237,27 +234,6 @@ def test_a_destroy_leaves_nothing_behind_where_the_stack_says_so(
     stack.destroy()
     assert there.webhooks == {}
     assert set(everything(at)) == kept, "what went before the stack said so"
-
-
-def test_a_users_own_pulumi_makes_rotates_and_destroys_it() -> None:
-    """The CLI, the language host, the launcher and the plugins, each in a process of its own."""
-    with cloud() as at, real_aws_clone(at) as stack:
-        stack.declare(CUSTOMERIO)
-        assert {step.op for step in stack.up()} == {"create"}
-        old = stack.url()
-        assert registry(at).keys() == {token_hash(old)}
-        stack.declare({**CUSTOMERIO, "tokens": {"primary": 2}})
-        assert done(stack.up(), "token-primary", "endpoint-primary") == [
-            ("create-replacement", "token-primary"),
-            ("create-replacement", "endpoint-primary"),
-            ("delete-replaced", "endpoint-primary"),
-            ("delete-replaced", "token-primary"),
-        ]
-        new = stack.url()
-        assert new != old
-        assert registry(at).keys() == {token_hash(new)}
-        stack.destroy()
-        assert everything(at) == []
 
 
 def everything(at: MotoServer) -> list[str]:

@@ -86,13 +86,8 @@ def assert_make_up_finishes_the_work(stack: Stack) -> None:
     assert sorted(live) == sorted(stack.outputs()["integrations"])
 
 
-@pytest.mark.parametrize(
-    ("type_", "kill"),
-    [
-        ("Receiver", kill_receiver),
-        pytest.param("PostgresServer", kill_postgres, marks=pytest.mark.nightly),
-    ],
-)
+@pytest.mark.nightly
+@pytest.mark.parametrize(("type_", "kill"), [("PostgresServer", kill_postgres), ("Receiver", kill_receiver)])
 def test_an_up_killed_as_it_revives_a_daemon_converges(stack: Stack, type_: str, kill: Callable[[Stack], None]) -> None:
     begin_from(stack, CUSTOMERIO)
     url = stack.url()

@@ -14,6 +14,7 @@ import pytest
 
 from provider import endpoint as endpoints
 from receiver.registry import Registry
+from tests.support.making import make
 from tests.support.postgres import free_port
 from tests.support.stack import CUSTOMERIO, Stack, event, post
 from tests.support.waiting import until
@@ -25,12 +26,16 @@ BRIEF: dict[str, Any] = {**CUSTOMERIO, "name": "Brief"}
 def declared(stack: Stack) -> Stack:
     """The stack with one integration and its status page, whatever was done to it before."""
     stack.declare(CUSTOMERIO, adminPort=ADMIN_PORT)
-    made = stack.make("up")
+    made = make(stack, "up")
     assert made.code == 0, made.text
     return stack
 
 
 ADMIN_PORT = free_port()
+
+
+def status_page() -> str:
+    return html.unescape(urllib.request.urlopen(f"http://127.0.0.1:{ADMIN_PORT}/", timeout=10).read().decode())
 
 
 def live(stack: Stack) -> set[str]:
@@ -57,17 +62,16 @@ def test_a_url_that_the_state_lost_is_named_and_then_revoked_by_up(declared: Sta
     stack, old = declared, declared.url()
     before = live(stack)
     lose(stack)
-    previewed = stack.make("preview")
+    previewed = make(stack, "preview")
     assert "is live, and the stack's state doesn't know it" in previewed.text
-    page = urllib.request.urlopen(f"http://127.0.0.1:{ADMIN_PORT}/", timeout=10).read().decode()
-    assert "the stack's state doesn't know it" in html.unescape(page)
+    until(lambda: "the stack's state doesn't know it" in status_page(), what="the status page names it")
     assert post(old, event("still taken")) == 200, "nothing is refused before there is another URL"
-    made = stack.make("up")
+    made = make(stack, "up")
     assert (made.code, "revoked the primary URL of stitch_customerio" in made.text) == (0, True), made.text
     assert post(old, event("too late")) == 401
     assert live(stack).isdisjoint(before)
     assert post(stack.url(), event("the new one")) == 200
-    status = stack.make("status")
+    status = make(stack, "status")
     assert "doesn't know it" not in status.text
 
 
@@ -78,10 +82,10 @@ def test_an_older_state_brings_its_url_back_and_ends_the_newer_one(declared: Sta
     stack.up()
     newer = stack.url()
     stack.pulumi("stack", "import", stdin=exported, check=True)
-    status = stack.make("status")
+    status = make(stack, "status")
     assert (status.code != 0, "doesn't know it" in status.text) == (True, True), status.text
     stack.declare(CUSTOMERIO, adminPort=ADMIN_PORT)
-    assert stack.make("up").code == 0
+    assert make(stack, "up").code == 0
     assert post(newer, event("of the newer state")) == 401
     assert post(stack.url(), event("of the older state")) == 200
 
@@ -106,11 +110,11 @@ def test_while_an_up_runs_no_other_make_touches_what_it_makes(declared: Stack, m
         until(lambda: live(stack) - before, 60, "the new URL is made")
         made = live(stack)
         for target in ("preview", "refresh", "down", "up"):
-            refused = stack.make(target)
+            refused = make(stack, target)
             assert refused.code != 0
             assert f"another pulumi is at work on stack dev (pid {running.pid})" in refused.text
             assert live(stack) == made
-        status = stack.make("status")
+        status = make(stack, "status")
         assert f"another pulumi is at work on this stack right now: pid {running.pid}" in status.text
         assert "run make up" not in status.text
     finally:
