@@ -12,6 +12,10 @@ CHECKS = (["lint"], ["test"], ["test-all"], ["coverage"])
 ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))  # noqa: PTH120 (runs on any Python)
 
 
+PYTHONS = ("PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX", "PYTHONUNBUFFERED")
+"""The settings of Python that stay: they change no outcome."""
+
+
 def newer_python():
     # type: () -> str | None
     """Another Python on PATH that is new enough."""
@@ -47,7 +51,9 @@ def main(arguments):
         sys.exit("sluice: {}".format(error))  # noqa: UP032 (as above)
     except KeyboardInterrupt:
         sys.exit(130)
-    os.execv(python, [str(python), "-m", "tools.targets", *arguments])  # noqa: S606
+    # A person's settings of Python (PYTHONSAFEPATH, PYTHONWARNINGS=error, …) are for their own programs.
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON") or name in PYTHONS}
+    os.execve(python, [str(python), "-m", "tools.targets", *arguments], kept)  # noqa: S606
 
 
 if __name__ == "__main__":

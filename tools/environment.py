@@ -20,7 +20,11 @@ TEAMS_BACKEND = "SLUICE_BACKEND_URL"
 STATE = ".sluice"
 PASSPHRASE = "PULUMI_CONFIG_PASSPHRASE"  # noqa: S105 (a variable's name)
 
+DIRECT = ("no_proxy", "NO_PROXY")
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
 EXPORTED = (
+    *DIRECT,
     "PATH",
     "VIRTUAL_ENV",
     BACKEND,
@@ -59,6 +63,7 @@ def variables(
     rest = [part for part in path if part not in first and not plugins.is_standin(part)]
     return {
         **{name: value for name, value in outer.items() if name != "PYTHONHOME"},
+        **_reached_directly(outer),
         "PATH": os.pathsep.join([*first, *rest]),
         # A language host built from Go modules runs the program with the active environment's Python.
         "VIRTUAL_ENV": str(root / ".venv"),
@@ -67,6 +72,19 @@ def variables(
         "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
         "PULUMI_SKIP_UPDATE_CHECK": "true",
     }
+
+
+def _reached_directly(outer: Mapping[str, str]) -> dict[str, str]:
+    """Where a proxy is set: engine, program and provider talk to one another over loopback, and never through it.
+
+    Each of their libraries reads other names (gRPC's C core the lower-case ones alone).
+    """
+    if not any(name.lower() in ("http_proxy", "https_proxy", "all_proxy", "grpc_proxy") for name in outer):
+        return {}
+    names = [*DIRECT, *(["no_grpc_proxy"] if "no_grpc_proxy" in outer else [])]
+    given = {name: outer.get(name) or outer.get(DIRECT[0]) or outer.get(DIRECT[1]) or "" for name in names}
+    listed = {name: [host.strip() for host in value.split(",") if host.strip()] for name, value in given.items()}
+    return {name: ",".join([*hosts, *(own for own in LOOPBACK if own not in hosts)]) for name, hosts in listed.items()}
 
 
 def backend_url(root: Path) -> str:

@@ -36,6 +36,27 @@ def test_no_plugin_is_downloaded_by_itself() -> None:
     assert made({})["PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION"] == "true"
 
 
+@pytest.mark.parametrize("proxy", ["https_proxy", "HTTPS_PROXY", "http_proxy", "grpc_proxy"])
+@pytest.mark.parametrize("given", [{}, {"no_proxy": "corp.example"}, {"NO_PROXY": "corp.example, localhost"}])
+def test_behind_a_proxy_this_machine_is_reached_without_it(proxy: str, given: dict[str, str]) -> None:
+    found = made({proxy: "http://proxy.example:3128", **given})
+    for name in ("no_proxy", "NO_PROXY"):
+        hosts = found[name].split(",")
+        assert {"127.0.0.1", "localhost", "::1"} <= set(hosts)
+        assert ("corp.example" in hosts) == bool(given)
+        assert len(hosts) == len(set(hosts))
+    assert made(found) == found
+
+
+def test_grpcs_own_list_is_completed_where_there_is_one() -> None:
+    found = made({"https_proxy": "http://proxy.example:3128", "no_grpc_proxy": "corp.example"})
+    assert found["no_grpc_proxy"] == "corp.example,127.0.0.1,localhost,::1"
+
+
+def test_without_a_proxy_nothing_is_said_of_one() -> None:
+    assert {"no_proxy", "NO_PROXY"}.isdisjoint(made({}))
+
+
 def test_the_backend_is_a_url_whatever_the_folder_is_called() -> None:
     assert environment.backend_url(Path("/a b/#1/50%/é")) == "file:///a%20b/%231/50%25/%C3%A9/.sluice"
 

@@ -1,6 +1,7 @@
 """When the virtual environment is made, brought up to date, and left alone. No package is fetched."""
 
 import contextlib
+import importlib.metadata
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,8 @@ import psutil
 import pytest
 
 from tools import progress, virtualenv
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -59,6 +62,42 @@ def test_development_needs_more_and_then_covers_both(project: Path, steps: list[
     (project / "requirements.txt").write_text("x==1\n")  # included by the other
     virtualenv.ready(project, development=True)
     assert steps[3:] == ["installing"]
+
+
+SETTINGS = {"PIP_TARGET": "/elsewhere", "PIP_USER": "1", "PYTHONSAFEPATH": "1", "PYTHONWARNINGS": "error"}
+
+
+def test_a_persons_settings_reach_neither_pip_nor_venv_but_those_that_say_where_packages_are(
+    project: Path, steps: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    got: list[dict[str, str]] = []
+    run = progress.run
+
+    def note(what: str, command: list[Any], *, environment: dict[str, str], **more: Any) -> None:
+        got.append(environment)
+        run(what, command, **more)
+
+    monkeypatch.setattr(progress, "run", note)
+    for name, value in {**SETTINGS, "PIP_INDEX_URL": "https://mirror.example/simple"}.items():
+        monkeypatch.setenv(name, value)
+    virtualenv.ready(project, development=False)
+    assert len(got) == 2
+    for environment in got:
+        assert environment.keys().isdisjoint(SETTINGS)
+        assert environment["PIP_INDEX_URL"] == "https://mirror.example/simple"
+
+
+def test_what_pip_put_elsewhere_is_not_taken_for_installed(project: Path, steps: list[str]) -> None:
+    virtualenv.ready(project, development=False)
+    python = project / ".venv" / "bin" / "python"
+    python.unlink()
+    python.symlink_to(ROOT / ".venv" / "bin" / "python")  # a real one, which lacks these two
+    here = importlib.metadata.version("pytest")
+    (project / "requirements.txt").write_text(f"pytest=={here}\nnowhere[binary]==1.0  # why\npsutil==0.0.1\n")
+    with pytest.raises(progress.StepFailed, match=r"nowhere==1\.0, psutil==0\.0\.1 isn't in \.venv"):
+        virtualenv.ready(project, development=False)
+    (project / "requirements.txt").write_text(f"pytest=={here}\n")
+    virtualenv.ready(project, development=False)
 
 
 def test_a_copied_folder_gets_an_environment_of_its_own(project: Path, steps: list[str]) -> None:
