@@ -1,14 +1,10 @@
 """A stack on this machine as `make` works with it: its daemons, its receiver's control socket, its PostgreSQL."""
 
-import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import psycopg
-from psycopg.conninfo import conninfo_to_dict
 
 from provider import daemons, postgres
 from receiver import control, words
@@ -17,6 +13,7 @@ from receiver.logs import readable
 from receiver.replay import Wanted
 from receiver.token import fingerprint
 from tools import interrupted, progress, replay
+from tools import sql as statements
 from tools.endpoints import Endpoint
 from tools.place import STRAY, Counts, Resources, Status
 from tools.stack import Stack, StackError
@@ -67,10 +64,7 @@ class ThisMachine:
 
     def query(self, sql: str, outputs: Mapping[str, Any]) -> int:
         dsn = _dsn(outputs)
-        command = [str(postgres.psql())]
-        if sql:
-            command += ["-X", "-At", "-v", "ON_ERROR_STOP=1", "-c", sql]
-        os.execve(command[0], command, {**self._stack.environment, **libpq(dsn)})  # noqa: S606
+        return statements.query(dsn, sql) if sql else statements.prompt(dsn, self._stack.environment)
 
     def replay(self, schemas: Sequence[str], asked: Wanted, outputs: Mapping[str, Any], *, dry: bool) -> int:
         return replay.run(_dsn(outputs), schemas, asked, dry=dry)
@@ -180,17 +174,3 @@ def silent(endpoints: Sequence[Endpoint], counts: Mapping[str, Counts], now: flo
         if last is not None and allowed is not None and now - last > allowed * 3600:
             found[endpoint.schema] = words.silence(endpoint.name, round((now - last) / 3600), allowed)
     return list(found.values())
-
-
-def libpq(dsn: str) -> dict[str, str]:
-    """A DSN as libpq's environment variables: it must not stand on a command line, where everybody can read it."""
-    by_keyword = {
-        option.keyword.decode(): option.envvar.decode()
-        for option in psycopg.pq.Conninfo.get_defaults()
-        if option.envvar
-    }
-    return {
-        by_keyword[key]: str(value)
-        for key, value in conninfo_to_dict(dsn).items()
-        if value is not None and key in by_keyword
-    }

@@ -153,19 +153,6 @@ def test_columns_are_aligned() -> None:
     assert table(["a", "bb"], [("ccc", 1), ("", 22)]) == "a    bb\nccc  1\n     22"
 
 
-def test_a_dsn_becomes_libpqs_variables() -> None:
-    found = local.libpq("postgresql://sl%40uice:p%27w@127.0.0.1:5433/sluice?sslmode=require&connect_timeout=3")
-    assert found == {
-        "PGUSER": "sl@uice",
-        "PGPASSWORD": "p'w",
-        "PGHOST": "127.0.0.1",
-        "PGPORT": "5433",
-        "PGDATABASE": "sluice",
-        "PGSSLMODE": "require",
-        "PGCONNECT_TIMEOUT": "3",
-    }
-
-
 @pytest.mark.parametrize(
     ("inputs", "says"),
     [
