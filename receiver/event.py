@@ -14,6 +14,8 @@ import orjson
 MAX_BYTES = 20 * 2**20  # of a body, before and after decompression (Stitch's limit is 20 MB too)
 MAX_EVENT_ID = 255  # characters
 MAX_PARTS = 500_000  # of its JSON: all items of lists and objects, and these themselves once more
+_AS_IT_IS = frozenset({"", "identity", "utf-8", "utf8"})  # some senders name their charset in the wrong header
+_BOM = b"\xef\xbb\xbf"  # which JSON doesn't have (RFC 8259, 8.1), and a reader may ignore
 _MAX_GZIP_MEMBERS = 100  # a real sender has one; each costs a pass over the rest
 _INT64 = range(-(2**63), 2**63)
 
@@ -111,7 +113,7 @@ def _has_too_many_parts(document: bytes) -> bool:
 
 def _decoded(body: bytes, encoding: str, max_bytes: int) -> bytes:
     name = encoding.strip().lower()
-    if name in ("", "identity"):
+    if name in _AS_IT_IS:
         document = body
     elif name in ("gzip", "x-gzip"):
         document = _gunzipped(body, max_bytes)
@@ -121,7 +123,7 @@ def _decoded(body: bytes, encoding: str, max_bytes: int) -> bytes:
         raise _Unusable(f"Content-Encoding {name[:40]!a} isn't known (gzip, deflate, identity are)")
     if len(document) > max_bytes:
         raise _Unusable(f"larger than {max_bytes} bytes")
-    return document
+    return document.removeprefix(_BOM)
 
 
 def _gunzipped(body: bytes, max_bytes: int) -> bytes:

@@ -6,8 +6,11 @@ import http.client
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
+
+from receiver import event
 
 TIMEOUT_S = 30
 
@@ -31,15 +34,24 @@ def signature(key: str, timestamp: str, body: bytes) -> str:
     return hmac.new(key.encode(), b"v0:" + timestamp.encode() + b":" + body, hashlib.sha256).hexdigest()
 
 
-def send(url: str, deliveries: Iterable[bytes], signing_key: str | None = None) -> Counter[int]:
-    """Posts one delivery after the other over one connection; returns how often each status was answered.
+@dataclass
+class Answers:
+    """What became of deliveries: how often each status was answered, and how many of those taken are rejects."""
 
-    Raises EndpointDown. A delivery whose connection breaks is posted once more: the receiver makes no doubles.
+    statuses: Counter[int] = field(default_factory=Counter)
+    rejected: int = 0
+
+
+def send(url: str, deliveries: Iterable[bytes], signing_key: str | None = None) -> Answers:
+    """Posts one delivery after the other over one connection.
+
+    Whether one that is taken becomes a row or a reject, the receiver's own reader of bodies says. Raises EndpointDown. A
+    delivery whose connection breaks is posted once more: the receiver makes no doubles.
     """
     parts = urlsplit(url)
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     connection = kind(parts.hostname or "", parts.port, timeout=TIMEOUT_S)
-    answers: Counter[int] = Counter()
+    answers = Answers()
     try:
         for body in deliveries:
             headers = {"Content-Type": "application/json", "User-Agent": "sluice-send"}
@@ -47,9 +59,11 @@ def send(url: str, deliveries: Iterable[bytes], signing_key: str | None = None) 
                 timestamp = str(int(time.time()))
                 headers["X-CIO-Timestamp"] = timestamp
                 headers["X-CIO-Signature"] = signature(signing_key, timestamp, body)
-            answers[_post(connection, parts.path, body, headers)] += 1
+            status = _post(connection, parts.path, body, headers)
+            answers.statuses[status] += 1
+            answers.rejected += status == http.client.OK and isinstance(event.parse(body, ""), event.Rejection)
     except (OSError, http.client.HTTPException) as error:
-        taken = f" (after {sum(answers.values())} answers)" if answers else ""
+        taken = f" (after {answers.statuses.total()} answers)" if answers.statuses else ""
         raise EndpointDown(f"nothing answers at {parts.netloc}{taken}: {error}; see make status") from None
     finally:
         connection.close()

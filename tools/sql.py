@@ -50,7 +50,8 @@ def prompt(dsn: str, environment: Mapping[str, str]) -> NoReturn:
         if not program:
             raise StackError(
                 "this warehouse is reached by TLS, which takes a psql of this machine's own: install PostgreSQL's"
-                ' client (apt install postgresql-client, brew install libpq), or give the query: make sql SQL="select …"'
+                " client (apt install postgresql-client, brew install libpq), or give the query:"
+                ' make sql SQL="select …"'
             )
     os.execve(program, [program], {**environment, **libpq(dsn)})  # noqa: S606
 

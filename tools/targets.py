@@ -284,9 +284,10 @@ def send() -> int:
         if not file.is_file():
             raise StackError(f"there is no file {file}")
     answers = deliveries.send(endpoint.url, deliveries.bodies(files), stack.credential(endpoint.schema, "signing_key"))
-    taken = answers.pop(200, 0)
-    print(f"taken: {taken}, not taken: {sum(answers.values())}{_by_status(answers)}")
-    return 1 if answers else 0
+    taken, others = answers.statuses.pop(200, 0), answers.statuses
+    rejected = f" (rows: {taken - answers.rejected}, rejects: {answers.rejected})" if answers.rejected else ""
+    print(f"taken: {taken}{rejected}, not taken: {others.total()}{_by_status(others)}")
+    return 1 if others or answers.rejected else 0
 
 
 def _by_status(answers: Counter[int]) -> str:

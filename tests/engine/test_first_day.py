@@ -244,6 +244,9 @@ def test_send_takes_a_file_of_ones_own(day: FirstDay, tmp_path: Path) -> None:
     own.write_bytes(event("mine-1") + b"\n\n" + event("mine-2"))
     assert day.made("send", FILE=str(own)) == "taken: 2, not taken: 0\n"
     day.clone.wait_for_rows(before + 2)
+    own.write_bytes(event("mine-3") + b"\nnot JSON\n")
+    partly = day.make("send", FILE=str(own))
+    assert (partly.code, partly.stdout) == (1, "taken: 2 (rows: 1, rejects: 1), not taken: 0\n")
     missing = day.make("send", FILE=f"{own}.not")
     assert missing.code != 0
     assert f"there is no file {own}.not" in missing.stderr

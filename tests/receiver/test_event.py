@@ -158,3 +158,16 @@ def test_a_reason_never_quotes_the_body() -> None:
         parsed = parse(body, "")
         assert isinstance(parsed, Rejection)
         assert "tango" not in parsed.reason
+
+
+@pytest.mark.parametrize("encoding", ["UTF-8", " utf-8 ", "utf8"])
+@pytest.mark.parametrize("bom", [b"", b"\xef\xbb\xbf"])
+def test_a_charset_in_the_wrong_header_and_a_bom_change_no_event(encoding: str, bom: bytes) -> None:
+    body = b'{"event_id": "a"}'
+    assert parse(bom + body, encoding) == parse(body, "")
+
+
+def test_a_bom_inside_gzip_is_none_of_the_event_s_either() -> None:
+    parsed = parse(gzip.compress(b'\xef\xbb\xbf{"event_id": "a"}'), "gzip")
+    assert isinstance(parsed, Event)
+    assert parsed.body == b'{"event_id": "a"}'

@@ -112,15 +112,21 @@ def test_deliveries_are_posted_as_they_stand_and_counted_by_answer(sender: Any, 
     url, received = sender
     file = tmp_path / "a file.jsonl"
     file.write_bytes('{"a": 1}\r\n\n{"bad": "é"}\nnot json\n'.encode())
-    assert deliveries.send(url, deliveries.bodies([file])) == {200: 2, 401: 1}
+    assert deliveries.send(url, deliveries.bodies([file])).statuses == {200: 2, 401: 1}
     assert [body for _, body, _ in received] == [b'{"a": 1}', '{"bad": "é"}'.encode(), b"not json"]
     assert received[0][0] == "/v1/s/t"
     assert "X-CIO-Signature" not in received[0][2]
 
 
+def test_what_is_taken_and_is_no_event_is_counted_as_rejected(sender: Any) -> None:
+    url, _ = sender
+    answers = deliveries.send(url, [b'{"event_id": "a"}', b"{}", b'{"bad": 1}'])
+    assert (answers.statuses, answers.rejected) == ({200: 2, 401: 1}, 1), "a reject is one of those answered 200"
+
+
 def test_a_connection_that_breaks_is_opened_again(sender: Any) -> None:
     url, received = sender
-    assert deliveries.send(url, [b"1", b'"close"', b"2"]) == {200: 3}
+    assert deliveries.send(url, [b"1", b'"close"', b"2"]).statuses == {200: 3}
     assert [body for _, body, _ in received] == [b"1", b'"close"', b'"close"', b"2"]
 
 
