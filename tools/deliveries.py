@@ -45,8 +45,8 @@ class Answers:
 def send(url: str, deliveries: Iterable[bytes], signing_key: str | None = None) -> Answers:
     """Posts one delivery after the other over one connection.
 
-    Whether one that is taken becomes a row or a reject, the receiver's own reader of bodies says. Raises EndpointDown. A
-    delivery whose connection breaks is posted once more: the receiver makes no doubles.
+    The receiver's own reader of bodies says whether one that is taken becomes a row or a reject. Raises EndpointDown.
+    A delivery whose connection breaks is posted once more: the receiver makes no doubles.
     """
     parts = urlsplit(url)
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
