@@ -3,6 +3,7 @@ is shown on the thing itself. It listens on loopback TCP with scram only, as the
 
 import contextlib
 import functools
+import itertools
 import os
 import secrets
 import shutil
@@ -21,12 +22,22 @@ from psycopg import sql
 
 from provider import postgres as embedded
 
+PORTS_OF_A_WORKER = 3_000
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 6
+_ports = itertools.cycle(range(12_000 + _WORKER * PORTS_OF_A_WORKER, 12_000 + (_WORKER + 1) * PORTS_OF_A_WORKER))
+
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody has just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of 127.0.0.1 that nobody has just now, and nobody gets by chance until it is used.
+
+    Below those that the kernel gives to who asks for any (from 32,768 on Linux), and of this worker's own: between the
+    choice and the use of one of those, an engine would take it now and then.
+    """
+    for port in _ports:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("unreachable")
 
 
 def _as_user() -> dict[str, Any]:
