@@ -78,7 +78,6 @@ def test_the_same_event_again_is_answered_200(shared: Running, path: str) -> Non
         (b'{"event_id": "a", "data": "\xff"}', "not valid JSON"),
         (b'{"event_id": "a", "data": NaN}', "not valid JSON"),
         (b'{"event_id": "a", "data": %s%s}' % (b"[" * 10_000, b"]" * 10_000), "not valid JSON"),
-        (b'\xef\xbb\xbf{"event_id": "a"}', "not valid JSON"),
         ('{"event_id": "a"}'.encode("utf-16"), "not valid JSON"),
         (b'{"event_id": "a"', "not valid JSON"),
     ],
