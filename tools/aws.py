@@ -21,7 +21,7 @@ from receiver.token import fingerprint
 from tools import replay
 from tools import stack as stacks
 from tools.endpoints import Endpoint, known_hashes
-from tools.place import STRAY, Resources, Status
+from tools.place import Resources, Status, revoked
 from tools.stack import Stack, StackError
 
 P = ParamSpec("P")
@@ -260,7 +260,7 @@ class Aws:
         said = []
         for table, hash, schema, slot in self._strays(resources):
             self.client("dynamodb").delete_item(TableName=table, Key={"hash": {"S": hash}})
-            said.append(f"revoked the {slot} URL of {schema}, {fingerprint(hash)}: {STRAY}")
+            said.append(revoked(slot, schema, hash))
         return said
 
     def _strays(self, resources: Resources) -> Iterator[tuple[str, str, str, str]]:
@@ -275,8 +275,12 @@ class Aws:
 
     def _is_ours(self, tags: Mapping[str, str]) -> bool:
         """Whether it carries the identity of this stack, and not only its name, which another may have as well."""
-        own = {its["outputs"]["identity"] for its in self._stack.resources() if its["type"] == IDENTITY}
-        return tags.get("sluice:identity") in own
+        return tags.get("sluice:identity") in self._identities
+
+    @functools.cached_property
+    def _identities(self) -> set[str]:
+        """The stack's own, from its state: one, or none before its first `up`. Asked of the engine once."""
+        return {its["outputs"]["identity"] for its in self._stack.resources() if its["type"] == IDENTITY}
 
     def _end_item(self, inputs: Mapping[str, Any]) -> str:
         key = json.loads(inputs["item"])["hash"]

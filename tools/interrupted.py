@@ -125,9 +125,10 @@ def strays(home: Path, resources: Sequence[Mapping[str, Any]]) -> list[EndpointE
 def revoke(home: Path, endpoints: Sequence[EndpointEntry]) -> None:
     """Takes them out of the registry: their URLs are answered 401 from then on."""
     with Registry.present(home / "registry.db") as registry:
-        for endpoint in endpoints if registry else ():
-            if registry:
-                registry.remove_endpoint(endpoint.hash)
+        if registry is None:
+            return
+        for endpoint in endpoints:
+            registry.remove_endpoint(endpoint.hash)
 
 
 def without_pending(exported: Mapping[str, Any]) -> dict[str, Any]:

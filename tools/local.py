@@ -15,7 +15,7 @@ from receiver.token import fingerprint
 from tools import interrupted, progress, replay
 from tools import sql as statements
 from tools.endpoints import Endpoint
-from tools.place import STRAY, Counts, Resources, Status
+from tools.place import Counts, Resources, Status, revoked
 from tools.stack import Stack, StackError
 
 
@@ -104,7 +104,7 @@ class ThisMachine:
     def revoke_strays(self, resources: Resources) -> list[str]:
         found = interrupted.strays(self._stack.home, resources)
         interrupted.revoke(self._stack.home, found)
-        return [f"revoked the {it.slot} URL of {it.schema}, {fingerprint(it.hash)}: {STRAY}" for it in found]
+        return [revoked(stray.slot, stray.schema, stray.hash) for stray in found]
 
     def stop_all(self) -> list[str]:
         return daemons.stop_all(self._stack.home)

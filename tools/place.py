@@ -5,12 +5,16 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from receiver.replay import Wanted
+from receiver.token import fingerprint
 from tools.endpoints import Endpoint
-
-STRAY = "the stack's state knows nothing of it"
 
 Resources = Sequence[Mapping[str, Any]]
 """The resources in a stack's state, as `Stack.resources` gives them."""
+
+
+def revoked(slot: str, schema: str, hash: str) -> str:
+    """What is said of a live URL that was ended, as nothing else would have ended it. `hash`: of its token."""
+    return f"revoked the {slot} URL of {schema}, {fingerprint(hash)}: the stack's state knows nothing of it"
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from tools import replay as replaying
 from tools import stack as stacks
 from tools.endpoints import Endpoint
 from tools.engine import engine, plugins
-from tools.place import Counts, Resources
+from tools.place import Counts, Place, Resources
 from tools.stack import Stack, StackError
 from tools.table import table
 
@@ -123,12 +123,12 @@ def preview() -> int:
     if stack.team_backend is None:  # in a team's an interrupted `up` is reported by the engine
         stack.recover(place.forget)
     code = stack.run("preview", *_policies(stack))
-    _name_strays(stack)
+    _name_strays(stack, place)
     return code
 
 
-def _name_strays(stack: Stack) -> None:
-    for line in places.of(stack).strays(stack.resources()):
+def _name_strays(stack: Stack, place: Place) -> None:
+    for line in place.strays(stack.resources()):
         print(line)
 
 
@@ -150,9 +150,10 @@ def review() -> int:
 
 def refresh() -> int:
     stack = existing()
-    stack.recover(places.of(stack).forget)
+    place = places.of(stack)
+    stack.recover(place.forget)
     code = stack.run("refresh", *_unasked(stack), "--suppress-outputs")
-    _name_strays(stack)
+    _name_strays(stack, place)
     return code
 
 
@@ -216,12 +217,13 @@ def status() -> int:
     problems = list(found.problems)
     problems += [waiting_for_key(e.schema, stack.name) for e in made if e.active and e.webhook.startswith("waiting")]
     busy = stack.busy()
-    pending = [] if busy else [*_pending(resources), *stack.pending()]
-    if not busy:
-        problems += place.strays(resources)
+    pending: list[str] = []
     if busy:
         found.notes.append(f"another pulumi is at work on this stack right now: {busy}")
-    elif not pending and (failed := stack.failed()):
+    else:
+        problems += place.strays(resources)
+        pending = [*_pending(resources), *stack.pending()]
+    if not (busy or pending) and (failed := stack.failed()):
         pending = [f"the last {failed} failed, and what it left to do isn't done"]
     problems += [f"{what}: run make up{stack.option}" for what in pending]
     for line in [*problems, *found.notes]:
